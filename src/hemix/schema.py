@@ -1,0 +1,470 @@
+"""What the columns of the raw tables mean: the `data` section of an experiment file.
+
+Everything here is a frozen value that can be written as YAML and read back equal. Nothing here opens a file.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from hemix.errors import ConfigError, suggestion
+
+SPLITS = ("train", "valid", "test")
+RESERVED_PREFIX = "_hemix"
+
+
+class Config(BaseModel):
+    """Root of all configuration: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def parse_config(kind: type[ConfigT], values: Any, where: str) -> ConfigT:
+    """Validate `values` as a `kind`; `where` (a file, a section) opens each message.
+
+    Raises ConfigError that lists every problem with its key, and suggests a key for an unknown one.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(kind, problem) for problem in error.errors(include_url=False)]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _explain(kind: type[Config], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(kind, problem["loc"])
+        options = f" Known keys: {', '.join(sorted(known))}." if known else ""
+        return f"unknown key {path!r}.{suggestion(str(problem['loc'][-1]), known)}{options}"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = repr(problem["input"])
+    if not path:
+        return message
+    return f"{path}: {message} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"
+
+
+def _known_keys(kind: type[Config], path: tuple[Any, ...]) -> set[str]:
+    """Keys allowed at the place of an unknown key, found by walking the JSON schema along `path`."""
+    schema = kind.model_json_schema()
+    nodes: list[dict[str, Any]] = [schema]
+    for part in path[:-1]:
+        nodes = [child for node in nodes for child in _children(schema, node, part)] or nodes
+    return {key for node in nodes for found in _resolve(schema, node) for key in found.get("properties", {})}
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolve(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    options = node.get("anyOf") or node.get("oneOf") or node.get("allOf")
+    return [node] if not options else [found for option in options for found in _resolve(schema, option)]
+
+
+def _children(schema: dict[str, Any], node: dict[str, Any], part: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for option in _resolve(schema, node):
+        if isinstance(part, int) and isinstance(option.get("items"), dict):
+            found.append(option["items"])
+        elif part in option.get("properties", {}):
+            found.append(option["properties"][part])
+        elif option.get("properties", {}).get("kind", {}).get("const") == part:
+            found.append(option)
+        elif isinstance(option.get("additionalProperties"), dict):
+            found.append(option["additionalProperties"])
+    return found
+
+
+class Table(Config):
+    """One raw table: files (CSV, Parquet or JSON lines), or a SQL query over files and other tables."""
+
+    path: str | tuple[str, ...] | None = None
+    """A file, a glob pattern or a list of them; relative paths start at the experiment file's folder."""
+    sql: str | None = None
+    """Any query that DuckDB reads; tables declared above it can be used by name."""
+    format: Literal["csv", "parquet", "jsonl"] | None = None
+    """None: by the file's ending (.csv .tsv .txt .parquet .jsonl .ndjson, also with .gz)."""
+    delimiter: str | None = None
+    """Of a CSV file; None: found by looking."""
+    columns: tuple[str, ...] | None = None
+    """Column names of a CSV file without a header line."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Table":
+        if (self.path is None) == (self.sql is None):
+            raise ValueError("a table needs exactly one of 'path' and 'sql'")
+        return self
+
+
+class TimeColumn(Config):
+    """A point in time. Numbers count `unit` since 1970; texts are parsed; both may be given a `format`."""
+
+    column: str
+    unit: Literal["s", "ms", "us", "ns"] = "s"
+    """Of a number; ignored for dates and texts."""
+    format: str | None = None
+    """strptime pattern of a text; None: ISO 8601."""
+
+
+def _named_column(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+Time = Annotated[TimeColumn, BeforeValidator(_named_column)]
+
+
+class Examples(Config):
+    """The rows to learn from: one candidate shown to one user at one time."""
+
+    table: str | dict[Literal["train", "valid", "test"], str]
+    """A table, or one table for each of train, valid and test (then `split` is `given`)."""
+    user: str | None = None
+    item: str | None = None
+    time: Time | None = None
+    request: str | None = None
+    """Column that tells requests of one user at one time apart (an impression id)."""
+    where: str | None = None
+    """SQL condition: rows that do not meet it are left out."""
+
+
+class Entity(Config):
+    """A table with one row per key, or one row per key and `valid_from`, then joined as of the request's time."""
+
+    table: str
+    key: str
+    valid_from: Time | None = None
+
+
+class Feature(Config):
+    """What all features have in common."""
+
+    name: str = ""
+    """Empty: the column's name."""
+    source: Literal["examples", "profiles", "catalog"] | None = None
+    """Where the column stands; None: the only table of its side that has it."""
+    dim: int | None = Field(default=None, ge=1)
+    """Width of its embedding; None: the model's `embedding_dim`."""
+
+
+class Categorical(Feature):
+    """One value of a set. A value seen fewer than `min_count` times in training shares the id of unknown values."""
+
+    kind: Literal["categorical"]
+    column: str
+    min_count: int = Field(default=1, ge=1)
+    max_size: int | None = Field(default=None, ge=1)
+    """Keep only that many of the most frequent values."""
+    hash_buckets: int | None = Field(default=None, ge=1)
+    """Map values to that many ids by a hash instead of a vocabulary."""
+    table: str | None = None
+    """Features with the same table share vocabulary and embeddings; None: a table of its own."""
+    pretrained: str | None = None
+    """Parquet file with columns `value` and `vector`: start values of the embedding."""
+    served_as: str | None = None
+    """The feature exists in training only (position, say); elsewhere it has this value."""
+
+
+class MultiCategorical(Feature):
+    """A set of values: a list column, or a text cut at `delimiter`."""
+
+    kind: Literal["multi_categorical"]
+    column: str
+    delimiter: str | None = None
+    max_length: int = Field(default=8, ge=1)
+    """Values kept per row; the rest is dropped and counted."""
+    min_count: int = Field(default=1, ge=1)
+    max_size: int | None = Field(default=None, ge=1)
+    hash_buckets: int | None = Field(default=None, ge=1)
+    table: str | None = None
+    pretrained: str | None = None
+
+
+class Numeric(Feature):
+    """A number. `standard` centres and scales; `log` does so after sign(x) log(1 + |x|); `quantile` makes it an id."""
+
+    kind: Literal["numeric"]
+    column: str
+    transform: Literal["standard", "log", "quantile", "none"] = "standard"
+    buckets: int = Field(default=10, ge=2)
+    """Of `quantile`: ids with about the same number of training rows each."""
+    served_as: float | None = None
+    """The feature exists in training only; elsewhere it has this value (before the transform)."""
+
+
+class Timestamp(Feature):
+    """Calendar parts of a time in the request's time zone, and the time gone by until the request."""
+
+    kind: Literal["timestamp"]
+    column: Time | None = None
+    """None: the time of the request itself."""
+    parts: tuple[Literal["hour", "weekday", "month", "since"], ...] = ("hour", "weekday")
+    """`since` is the base-2 logarithm of the seconds from this time to the request, as an id."""
+
+
+class GeoPoint(Feature):
+    """A place: its H3 cells as ids. `distance` features refer to it by name."""
+
+    kind: Literal["geo"]
+    name: str
+    latitude: str
+    longitude: str
+    resolutions: tuple[int, ...] = (6, 8)
+    min_count: int = Field(default=1, ge=1)
+    table: str | None = None
+    """Places with the same table and resolution share cells; None: tables of its own."""
+
+
+class Vector(Feature):
+    """A list of numbers of fixed size (an image or text embedding), passed to the model as it is."""
+
+    kind: Literal["vector"]
+    column: str
+    size: int = Field(ge=1)
+
+
+class Distance(Feature):
+    """Great-circle distance in km between a place of the request and one of the candidate; log, then standardised."""
+
+    kind: Literal["distance"]
+    name: str
+    origin: str
+    """A `geo` feature of the request."""
+    target: str
+    """A `geo` feature of the candidate."""
+
+
+class WindowCount(Feature):
+    """Number of events of the same item, user or pair in the days before the request, strictly before it."""
+
+    kind: Literal["window_count"]
+    name: str
+    events: str
+    by: Literal["item", "user", "user_item"]
+    days: float = Field(gt=0)
+    where: str | None = None
+    """SQL condition on the event's columns (`rating >= 4`)."""
+    transform: Literal["standard", "log", "none"] = "log"
+
+
+ColumnFeature = Categorical | MultiCategorical | Numeric | Timestamp | GeoPoint | Vector
+RequestFeature = Annotated[ColumnFeature | WindowCount, Field(discriminator="kind")]
+CandidateFeature = Annotated[ColumnFeature | WindowCount, Field(discriminator="kind")]
+PairFeature = Annotated[ColumnFeature | WindowCount | Distance, Field(discriminator="kind")]
+EventFeature = Annotated[Categorical | MultiCategorical | Numeric | Vector, Field(discriminator="kind")]
+
+
+class Features(Config):
+    """Features by side. A request's column stands in the profiles or examples, a candidate's in the catalog or
+    examples, a pair's in the examples."""
+
+    request: tuple[RequestFeature, ...] = ()
+    candidate: tuple[CandidateFeature, ...] = ()
+    pair: tuple[PairFeature, ...] = ()
+
+
+class Events(Config):
+    """A log of what users did; the source of histories and window counts."""
+
+    table: str
+    user: str
+    item: str
+    time: Time
+    where: str | None = None
+    features: tuple[EventFeature, ...] = ()
+    """Of the event itself: the action, a rating, a dwell time. The item's own features come from the catalog."""
+
+
+class History(Config):
+    """A named behaviour history: the events of the user strictly before the request, oldest first.
+
+    `same_day` cuts at the request's local midnight, `last_k` before the last `k` events; `part` says which side of
+    the cut this history is.
+    """
+
+    events: str
+    where: str | None = None
+    """SQL condition on the event's columns (`action = 'buy'`)."""
+    cut: Literal["none", "same_day", "last_k"] = "none"
+    part: Literal["all", "older", "recent"] = "all"
+    k: int = Field(default=20, ge=1)
+    max_length: int = Field(default=100, ge=1)
+    """The most recent events that are kept."""
+    item_features: tuple[str, ...] | None = None
+    """Candidate features (from the catalog) that its events have; None: all but vectors and numbers."""
+    time_gap: bool = True
+    """Give each event its distance in time: whole days to the request's midnight on the older side of a cut (so that
+    it can be kept for a day), log seconds to the request elsewhere."""
+
+    @model_validator(mode="after")
+    def _part_fits_cut(self) -> "History":
+        if (self.cut == "none") != (self.part == "all"):
+            raise ValueError(
+                f"'part' must be 'older' or 'recent' where there is a cut and 'all' where there is none; "
+                f"this history has cut '{self.cut}' and part '{self.part}'"
+            )
+        if self.part == "recent" and self.cut == "last_k" and self.max_length < self.k:
+            raise ValueError(f"max_length {self.max_length} is below k {self.k}: events would be in neither part")
+        return self
+
+
+class Label(Config):
+    """A binary target: a column of 0 and 1, or a SQL condition on the example's columns."""
+
+    name: str
+    column: str | None = None
+    sql: str | None = None
+    mask: str | None = None
+    """Another label: where that one is 0, this one is not known (conversion after a click)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_column(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("column") and not values.get("sql"):
+            return {**values, "column": values.get("name")}
+        return values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Label":
+        if self.column is not None and self.sql is not None:
+            raise ValueError("a label needs one of 'column' and 'sql', not both")
+        return self
+
+
+class Split(Config):
+    """How examples are divided. Requests are never cut in two; equal times stay together."""
+
+    by: Literal["time", "user_time", "user", "random", "given"] = "time"
+    """`time`: by the clock; `user_time`: each user's requests by time; `user`: by a hash of the user;
+    `random`: by a hash of the request; `given`: by `column` or by one table each."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    column: str | None = None
+    """Of `given`: holds train, valid or test."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fractions_add_up(self) -> "Split":
+        if min(self.fractions) < 0 or self.fractions[0] <= 0 or abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"fractions must be >= 0 (train > 0) and add up to 1, they are {self.fractions}")
+        return self
+
+
+class DownSample(Config):
+    """Keep only a share of the training rows whose `label` is 0; scores are corrected by log(keep)."""
+
+    label: str
+    keep: float = Field(gt=0, le=1)
+    seed: int = 0
+
+
+class DataConfig(Config):
+    """The `data` section: raw tables and their meaning."""
+
+    tables: dict[str, Table]
+    examples: Examples
+    labels: tuple[Label, ...] = Field(min_length=1)
+    features: Features
+    catalog: Entity | None = None
+    profiles: Entity | None = None
+    events: dict[str, Events] = {}
+    histories: dict[str, History] = {}
+    history_delay: float = Field(default=0.0, ge=0)
+    """Seconds by which logs arrive late: events younger than this are not seen by a request."""
+    timezone: str | None = None
+    """IANA name. Times without a zone are read in it; days begin at its midnight. None: UTC, if nothing depends on it."""
+    weight: str | None = None
+    """SQL expression over the example's columns: weight of its loss (>= 0)."""
+    downsample: DownSample | None = None
+    split: Split = Split()
+
+    @model_validator(mode="after")
+    def _references(self) -> "DataConfig":
+        check_references(self)
+        return self
+
+
+def feature_name(feature: Feature) -> str:
+    """The name under which a feature is known: its own, else its column's."""
+    if feature.name:
+        return feature.name
+    column = getattr(feature, "column", None)
+    if isinstance(column, TimeColumn):
+        return column.column
+    return column if isinstance(column, str) else "time"
+
+
+def _must_know(kind: str, name: str, known: set[str], place: str) -> None:
+    if name not in known:
+        raise ValueError(f"{place} refers to {kind} {name!r}; there are: {', '.join(sorted(known))}.{suggestion(name, known)}")
+
+
+def check_references(config: DataConfig) -> None:
+    """Every name that the configuration uses is declared, and once. Raises ValueError."""
+    _check_tables(config)
+    _check_histories(config)
+    _check_features(config)
+    labels = [label.name for label in config.labels]
+    for label in config.labels:
+        if labels.count(label.name) > 1:
+            raise ValueError(f"label {label.name!r} is declared twice")
+        if label.mask is not None:
+            _must_know("label", label.mask, set(labels) - {label.name}, f"mask of label {label.name!r}")
+    if config.downsample is not None:
+        _must_know("label", config.downsample.label, set(labels), "downsample")
+
+
+def _check_tables(config: DataConfig) -> None:
+    known = set(config.tables)
+    used = config.examples.table
+    for table in [used] if isinstance(used, str) else used.values():
+        _must_know("table", table, known, "examples")
+    if isinstance(used, dict) and "train" not in used:
+        raise ValueError("examples.table needs a 'train' table")
+    if isinstance(used, str) and config.split.by == "given" and config.split.column is None:
+        raise ValueError("split by 'given' needs split.column, or one table each under examples.table")
+    for place, entity in (("catalog", config.catalog), ("profiles", config.profiles)):
+        if entity is not None:
+            _must_know("table", entity.table, known, place)
+    for name, events in config.events.items():
+        _must_know("table", events.table, known, f"events.{name}")
+    needs = {"time": "time", "user_time": "time", "user": "user"}.get(config.split.by)
+    if isinstance(used, str) and needs and getattr(config.examples, needs) is None:
+        raise ValueError(f"split by {config.split.by!r} needs examples.{needs}; without it use by: random or by: given")
+    if config.split.by == "user_time" and config.examples.user is None:
+        raise ValueError("split by 'user_time' needs examples.user")
+    if config.catalog is not None and config.examples.item is None:
+        raise ValueError("a catalog needs examples.item to be joined by")
+    if config.profiles is not None and config.examples.user is None:
+        raise ValueError("profiles need examples.user to be joined by")
+
+
+def _check_histories(config: DataConfig) -> None:
+    for name, history in config.histories.items():
+        _must_know("events", history.events, set(config.events), f"histories.{name}")
+        if config.examples.user is None or config.examples.time is None:
+            raise ValueError(f"histories.{name} needs examples.user and examples.time")
+        if history.cut == "same_day" and config.timezone is None:
+            raise ValueError(f"histories.{name} is cut by 'same_day', which needs data.timezone (an IANA name such as UTC)")
+
+
+def _check_features(config: DataConfig) -> None:
+    sides = {"request": config.features.request, "candidate": config.features.candidate, "pair": config.features.pair}
+    seen: dict[str, str] = {}
+    for side, features in sides.items():
+        for feature in features:
+            name = feature_name(feature)
+            if name in seen:
+                raise ValueError(f"feature {name!r} is declared twice: under {seen[name]} and {side}; give one a name of its own")
+            seen[name] = side
+            if isinstance(feature, WindowCount):
+                _must_know("events", feature.events, set(config.events), f"feature {name!r}")
+            if isinstance(feature, Distance):
+                for place, end in (("request", feature.origin), ("candidate", feature.target)):
+                    known = {f.name for f in sides[place] if isinstance(f, GeoPoint)}
+                    _must_know(f"geo feature of the {place}", end, known, f"feature {name!r}")
+    for events in config.events.values():
+        names = [feature_name(feature) for feature in events.features]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"event feature {name!r} is declared twice")
