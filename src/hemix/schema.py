@@ -3,78 +3,71 @@
 Everything here is a frozen value that can be written as YAML and read back equal. Nothing here opens a file.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from hemix.errors import ConfigError, suggestion
+from hemix.config import Config, ConfigT, parse_config
+from hemix.errors import suggestion
+from hemix.features import (
+    CandidateFeature,
+    Categorical,
+    ColumnFeature,
+    Distance,
+    EventFeature,
+    Feature,
+    Features,
+    GeoPoint,
+    MultiCategorical,
+    Numeric,
+    PairFeature,
+    RequestFeature,
+    Time,
+    TimeColumn,
+    Timestamp,
+    Vector,
+    WindowCount,
+    feature_name,
+)
+
+__all__ = [
+    "RESERVED_PREFIX",
+    "SPLITS",
+    "CandidateFeature",
+    "Categorical",
+    "ColumnFeature",
+    "Config",
+    "ConfigT",
+    "DataConfig",
+    "Distance",
+    "DownSample",
+    "Entity",
+    "EventFeature",
+    "Events",
+    "Examples",
+    "Feature",
+    "Features",
+    "GeoPoint",
+    "History",
+    "Label",
+    "MultiCategorical",
+    "Numeric",
+    "PairFeature",
+    "RequestFeature",
+    "Split",
+    "Table",
+    "Time",
+    "TimeColumn",
+    "Timestamp",
+    "Vector",
+    "WindowCount",
+    "check_references",
+    "feature_name",
+    "parse_config",
+]
 
 SPLITS = ("train", "valid", "test")
 RESERVED_PREFIX = "_hemix"
-
-
-class Config(BaseModel):
-    """Root of all configuration: frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-ConfigT = TypeVar("ConfigT", bound=Config)
-
-
-def parse_config(kind: type[ConfigT], values: Any, where: str) -> ConfigT:
-    """Validate `values` as a `kind`; `where` (a file, a section) opens each message.
-
-    Raises ConfigError that lists every problem with its key, and suggests a key for an unknown one.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        lines = [_explain(kind, problem) for problem in error.errors(include_url=False)]
-        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
-
-
-def _explain(kind: type[Config], problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(kind, problem["loc"])
-        options = f" Known keys: {', '.join(sorted(known))}." if known else ""
-        return f"unknown key {path!r}.{suggestion(str(problem['loc'][-1]), known)}{options}"
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = repr(problem["input"])
-    if not path:
-        return message
-    return f"{path}: {message} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"
-
-
-def _known_keys(kind: type[Config], path: tuple[Any, ...]) -> set[str]:
-    """Keys allowed at the place of an unknown key, found by walking the JSON schema along `path`."""
-    schema = kind.model_json_schema()
-    nodes: list[dict[str, Any]] = [schema]
-    for part in path[:-1]:
-        nodes = [child for node in nodes for child in _children(schema, node, part)] or nodes
-    return {key for node in nodes for found in _resolve(schema, node) for key in found.get("properties", {})}
-
-
-def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
-    if "$ref" in node:
-        return _resolve(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
-    options = node.get("anyOf") or node.get("oneOf") or node.get("allOf")
-    return [node] if not options else [found for option in options for found in _resolve(schema, option)]
-
-
-def _children(schema: dict[str, Any], node: dict[str, Any], part: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for option in _resolve(schema, node):
-        if isinstance(part, int) and isinstance(option.get("items"), dict):
-            found.append(option["items"])
-        elif part in option.get("properties", {}):
-            found.append(option["properties"][part])
-        elif option.get("properties", {}).get("kind", {}).get("const") == part:
-            found.append(option)
-        elif isinstance(option.get("additionalProperties"), dict):
-            found.append(option["additionalProperties"])
-    return found
 
 
 class Table(Config):
@@ -98,23 +91,6 @@ class Table(Config):
         return self
 
 
-class TimeColumn(Config):
-    """A point in time. Numbers count `unit` since 1970; texts are parsed; both may be given a `format`."""
-
-    column: str
-    unit: Literal["s", "ms", "us", "ns"] = "s"
-    """Of a number; ignored for dates and texts."""
-    format: str | None = None
-    """strptime pattern of a text; None: ISO 8601."""
-
-
-def _named_column(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
-
-
-Time = Annotated[TimeColumn, BeforeValidator(_named_column)]
-
-
 class Examples(Config):
     """The rows to learn from: one candidate shown to one user at one time."""
 
@@ -135,133 +111,6 @@ class Entity(Config):
     table: str
     key: str
     valid_from: Time | None = None
-
-
-class Feature(Config):
-    """What all features have in common."""
-
-    name: str = ""
-    """Empty: the column's name."""
-    source: Literal["examples", "profiles", "catalog"] | None = None
-    """Where the column stands; None: the only table of its side that has it."""
-    dim: int | None = Field(default=None, ge=1)
-    """Width of its embedding; None: the model's `embedding_dim`."""
-
-
-class Categorical(Feature):
-    """One value of a set. A value seen fewer than `min_count` times in training shares the id of unknown values."""
-
-    kind: Literal["categorical"]
-    column: str
-    min_count: int = Field(default=1, ge=1)
-    max_size: int | None = Field(default=None, ge=1)
-    """Keep only that many of the most frequent values."""
-    hash_buckets: int | None = Field(default=None, ge=1)
-    """Map values to that many ids by a hash instead of a vocabulary."""
-    table: str | None = None
-    """Features with the same table share vocabulary and embeddings; None: a table of its own."""
-    pretrained: str | None = None
-    """Parquet file with columns `value` and `vector`: start values of the embedding."""
-    served_as: str | None = None
-    """The feature exists in training only (position, say); elsewhere it has this value."""
-
-
-class MultiCategorical(Feature):
-    """A set of values: a list column, or a text cut at `delimiter`."""
-
-    kind: Literal["multi_categorical"]
-    column: str
-    delimiter: str | None = None
-    max_length: int = Field(default=8, ge=1)
-    """Values kept per row; the rest is dropped and counted."""
-    min_count: int = Field(default=1, ge=1)
-    max_size: int | None = Field(default=None, ge=1)
-    hash_buckets: int | None = Field(default=None, ge=1)
-    table: str | None = None
-    pretrained: str | None = None
-
-
-class Numeric(Feature):
-    """A number. `standard` centres and scales; `log` does so after sign(x) log(1 + |x|); `quantile` makes it an id."""
-
-    kind: Literal["numeric"]
-    column: str
-    transform: Literal["standard", "log", "quantile", "none"] = "standard"
-    buckets: int = Field(default=10, ge=2)
-    """Of `quantile`: ids with about the same number of training rows each."""
-    served_as: float | None = None
-    """The feature exists in training only; elsewhere it has this value (before the transform)."""
-
-
-class Timestamp(Feature):
-    """Calendar parts of a time in the request's time zone, and the time gone by until the request."""
-
-    kind: Literal["timestamp"]
-    column: Time | None = None
-    """None: the time of the request itself."""
-    parts: tuple[Literal["hour", "weekday", "month", "since"], ...] = ("hour", "weekday")
-    """`since` is the base-2 logarithm of the seconds from this time to the request, as an id."""
-
-
-class GeoPoint(Feature):
-    """A place: its H3 cells as ids. `distance` features refer to it by name."""
-
-    kind: Literal["geo"]
-    name: str
-    latitude: str
-    longitude: str
-    resolutions: tuple[int, ...] = (6, 8)
-    min_count: int = Field(default=1, ge=1)
-    table: str | None = None
-    """Places with the same table and resolution share cells; None: tables of its own."""
-
-
-class Vector(Feature):
-    """A list of numbers of fixed size (an image or text embedding), passed to the model as it is."""
-
-    kind: Literal["vector"]
-    column: str
-    size: int = Field(ge=1)
-
-
-class Distance(Feature):
-    """Great-circle distance in km between a place of the request and one of the candidate; log, then standardised."""
-
-    kind: Literal["distance"]
-    name: str
-    origin: str
-    """A `geo` feature of the request."""
-    target: str
-    """A `geo` feature of the candidate."""
-
-
-class WindowCount(Feature):
-    """Number of events of the same item, user or pair in the days before the request, strictly before it."""
-
-    kind: Literal["window_count"]
-    name: str
-    events: str
-    by: Literal["item", "user", "user_item"]
-    days: float = Field(gt=0)
-    where: str | None = None
-    """SQL condition on the event's columns (`rating >= 4`)."""
-    transform: Literal["standard", "log", "none"] = "log"
-
-
-ColumnFeature = Categorical | MultiCategorical | Numeric | Timestamp | GeoPoint | Vector
-RequestFeature = Annotated[ColumnFeature | WindowCount, Field(discriminator="kind")]
-CandidateFeature = Annotated[ColumnFeature | WindowCount, Field(discriminator="kind")]
-PairFeature = Annotated[ColumnFeature | WindowCount | Distance, Field(discriminator="kind")]
-EventFeature = Annotated[Categorical | MultiCategorical | Numeric | Vector, Field(discriminator="kind")]
-
-
-class Features(Config):
-    """Features by side. A request's column stands in the profiles or examples, a candidate's in the catalog or
-    examples, a pair's in the examples."""
-
-    request: tuple[RequestFeature, ...] = ()
-    candidate: tuple[CandidateFeature, ...] = ()
-    pair: tuple[PairFeature, ...] = ()
 
 
 class Events(Config):
@@ -367,12 +216,13 @@ class DataConfig(Config):
     features: Features
     catalog: Entity | None = None
     profiles: Entity | None = None
-    events: dict[str, Events] = {}
-    histories: dict[str, History] = {}
+    events: dict[str, Events] = Field(default_factory=dict)
+    histories: dict[str, History] = Field(default_factory=dict)
     history_delay: float = Field(default=0.0, ge=0)
     """Seconds by which logs arrive late: events younger than this are not seen by a request."""
     timezone: str | None = None
-    """IANA name. Times without a zone are read in it; days begin at its midnight. None: UTC, if nothing depends on it."""
+    """IANA name. Times without a zone are read in it; days begin at its midnight. None: UTC, if nothing depends on
+    it."""
     weight: str | None = None
     """SQL expression over the example's columns: weight of its loss (>= 0)."""
     downsample: DownSample | None = None
@@ -384,19 +234,11 @@ class DataConfig(Config):
         return self
 
 
-def feature_name(feature: Feature) -> str:
-    """The name under which a feature is known: its own, else its column's."""
-    if feature.name:
-        return feature.name
-    column = getattr(feature, "column", None)
-    if isinstance(column, TimeColumn):
-        return column.column
-    return column if isinstance(column, str) else "time"
-
-
 def _must_know(kind: str, name: str, known: set[str], place: str) -> None:
     if name not in known:
-        raise ValueError(f"{place} refers to {kind} {name!r}; there are: {', '.join(sorted(known))}.{suggestion(name, known)}")
+        raise ValueError(
+            f"{place} refers to {kind} {name!r}; there are: {', '.join(sorted(known))}.{suggestion(name, known)}"
+        )
 
 
 def check_references(config: DataConfig) -> None:
@@ -445,7 +287,9 @@ def _check_histories(config: DataConfig) -> None:
         if config.examples.user is None or config.examples.time is None:
             raise ValueError(f"histories.{name} needs examples.user and examples.time")
         if history.cut == "same_day" and config.timezone is None:
-            raise ValueError(f"histories.{name} is cut by 'same_day', which needs data.timezone (an IANA name such as UTC)")
+            raise ValueError(
+                f"histories.{name} is cut by 'same_day', which needs data.timezone (an IANA name such as UTC)"
+            )
 
 
 def _check_features(config: DataConfig) -> None:
@@ -455,7 +299,9 @@ def _check_features(config: DataConfig) -> None:
         for feature in features:
             name = feature_name(feature)
             if name in seen:
-                raise ValueError(f"feature {name!r} is declared twice: under {seen[name]} and {side}; give one a name of its own")
+                raise ValueError(
+                    f"feature {name!r} is declared twice: under {seen[name]} and {side}; give one a name of its own"
+                )
             seen[name] = side
             if isinstance(feature, WindowCount):
                 _must_know("events", feature.events, set(config.events), f"feature {name!r}")

@@ -1,0 +1,71 @@
+"""The root of all configuration, and errors that a person can act on."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hemix.errors import ConfigError, suggestion
+
+
+class Config(BaseModel):
+    """Root of all configuration: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def parse_config(kind: type[ConfigT], values: Any, where: str) -> ConfigT:
+    """Validate `values` as a `kind`; `where` (a file, a section) opens each message.
+
+    Raises ConfigError that lists every problem with its key, and suggests a key for an unknown one.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(kind, problem) for problem in error.errors(include_url=False)]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _explain(kind: type[Config], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(kind, problem["loc"])
+        options = f" Known keys: {', '.join(sorted(known))}." if known else ""
+        return f"unknown key {path!r}.{suggestion(str(problem['loc'][-1]), known)}{options}"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = repr(problem["input"])
+    if not path:
+        return message
+    return f"{path}: {message} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"
+
+
+def _known_keys(kind: type[Config], path: tuple[Any, ...]) -> set[str]:
+    """Keys allowed at the place of an unknown key, found by walking the JSON schema along `path`."""
+    schema = kind.model_json_schema()
+    nodes: list[dict[str, Any]] = [schema]
+    for part in path[:-1]:
+        nodes = [child for node in nodes for child in _children(schema, node, part)] or nodes
+    return {key for node in nodes for found in _resolve(schema, node) for key in found.get("properties", {})}
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _resolve(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    options = node.get("anyOf") or node.get("oneOf") or node.get("allOf")
+    return [node] if not options else [found for option in options for found in _resolve(schema, option)]
+
+
+def _children(schema: dict[str, Any], node: dict[str, Any], part: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for option in _resolve(schema, node):
+        if isinstance(part, int) and isinstance(option.get("items"), dict):
+            found.append(option["items"])
+        elif part in option.get("properties", {}):
+            found.append(option["properties"][part])
+        elif option.get("properties", {}).get("kind", {}).get("const") == part:
+            found.append(option)
+        elif isinstance(option.get("additionalProperties"), dict):
+            found.append(option["additionalProperties"])
+    return found
