@@ -1,6 +1,6 @@
 """MovieLens experiments: does the user rate this movie 4 or 5?
 
-The rating of the row to be scored is its label and so never a feature; ratings *before* it are, as events of the history.
+The rating of the row to be scored is its label and so never a feature; ratings before it are, as events of a history.
 Most users rate everything in one sitting, so histories are cut by count (`last_k`): the last 20 ratings are real-time,
 up to 100 before them global. Ratings of one second are one request and never in each other's history.
 """

@@ -4,17 +4,17 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from hemix.errors import InputError
 
 CHUNK_BYTES = 2**20
+Algorithm = Literal["md5", "sha256", "git-blob"]
+"""`git-blob` is the id that git gives a file's content: SHA-1 of "blob <size>", a zero byte and the content."""
 
 
-class Progress(Protocol):
-    """Told what is being done: `done` of `total` bytes of `file` (total None: not known)."""
-
-    def __call__(self, file: str, done: int, total: int | None) -> None: ...
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being done: file, bytes done, bytes in all (None: not known)."""
 
 
 def silent(file: str, done: int, total: int | None) -> None:
@@ -25,7 +25,7 @@ def silent(file: str, done: int, total: int | None) -> None:
 class Digest:
     """A checksum that a file must have, and who says so."""
 
-    algorithm: Literal["md5", "sha256"]
+    algorithm: Algorithm
     value: str
     origin: str
 
@@ -41,17 +41,17 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
-    """A file to fetch: from `url`, or as the wheel that pip downloads for `requirement`."""
+    """A file to fetch: from the first of `urls` that gives it, or as the wheel that pip downloads for `requirement`."""
 
     name: str
-    url: str | None = None
+    urls: tuple[str, ...] = ()
     requirement: str | None = None
     digests: tuple[Digest, ...] = ()
 
     @property
     def address(self) -> str:
-        """What a person would type to get the file."""
-        return self.url or f"pip download --no-deps {self.requirement}"
+        """What a person would open or type to get the file."""
+        return self.urls[0] if self.urls else f"pip download --no-deps {self.requirement}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,9 +83,11 @@ class Dataset:
     sources: tuple[Source, ...]
 
 
-def file_digest(path: Path, algorithm: Literal["md5", "sha256"] = "sha256") -> str:
+def file_digest(path: Path, algorithm: Algorithm = "sha256") -> str:
     """Hexadecimal checksum of a file, read in pieces."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+    digest = hashlib.new("sha1" if algorithm == "git-blob" else algorithm, usedforsecurity=False)
+    if algorithm == "git-blob":
+        digest.update(f"blob {path.stat().st_size}\0".encode())
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)

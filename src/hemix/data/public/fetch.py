@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import BinaryIO
 
 from hemix.data.public.dataset import CHUNK_BYTES, Progress, RemoteFile
 from hemix.errors import InputError
@@ -29,22 +28,34 @@ def fetch(file: RemoteFile, target: Path, progress: Progress) -> None:
     """Write `file` to `target`, after its checksums held.
 
     A download that breaks off leaves `<target>.part` and goes on from there, in this call or the next.
-    Raises FetchError if the address does not answer, lacks the file or gives another one.
+    Raises FetchError if no address answers with the file that it must be.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if file.requirement is not None:
         _fetch_wheel(file, target, progress)
         return
+    problems = []
+    for url in file.urls:
+        try:
+            _fetch_url(file, url, target, progress)
+        except FetchError as error:
+            problems.append(str(error))
+        else:
+            return
+    raise FetchError("; ".join(problems))
+
+
+def _fetch_url(file: RemoteFile, url: str, target: Path, progress: Progress) -> None:
     part = target.with_name(target.name + ".part")
     resumed = part.exists() and part.stat().st_size > 0
-    _download(file, part, progress)
+    _download(file, url, part, progress)
     try:
         _accept(file, part, target)
     except FetchError:
         if not resumed:
             raise
-        # The beginning may have come from an earlier version of the file: once more, from the first byte.
-        _download(file, part, progress)
+        # The beginning may have come from another version of the file: once more, from the first byte.
+        _download(file, url, part, progress)
         _accept(file, part, target)
 
 
@@ -58,56 +69,52 @@ def _accept(file: RemoteFile, part: Path, target: Path) -> None:
     part.replace(target)
 
 
-def _download(file: RemoteFile, part: Path, progress: Progress) -> None:
+def _download(file: RemoteFile, url: str, part: Path, progress: Progress) -> None:
     """Fill `part`; a broken connection is taken up again where it broke, at most ATTEMPTS times."""
     problem: Exception | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(RETRY_PAUSE_SECONDS * 2**attempt)
         try:
-            _download_rest(file, part, progress)
+            _download_rest(file, url, part, progress)
         except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in LASTING_STATUS:
+                raise FetchError(f"{url} answers {error.code} {error.reason}") from None
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 part.unlink(missing_ok=True)
-            if error.code in LASTING_STATUS:
-                raise FetchError(f"{file.url} answers {error.code} {error.reason}") from None
             problem = error
         except urllib.error.URLError as error:
-            raise FetchError(f"{file.url} cannot be reached: {error.reason}") from None
+            raise FetchError(f"{url} cannot be reached: {error.reason}") from None
         except (OSError, http.client.HTTPException) as error:
             problem = error
         else:
             return
-    raise FetchError(f"{file.url} broke off {ATTEMPTS} times: {problem}; what came is kept for the next try")
+    raise FetchError(f"{url} broke off {ATTEMPTS} times ({problem}); what came is kept for the next try")
 
 
-def _download_rest(file: RemoteFile, part: Path, progress: Progress) -> None:
+def _download_rest(file: RemoteFile, url: str, part: Path, progress: Progress) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "hemix", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    request = urllib.request.Request(file.url or "", headers=headers)
+    request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         if response.status != http.client.PARTIAL_CONTENT:
             start = 0  # the server sends the whole file
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else None
+        done = start
+        progress(file.name, done, total)
         with part.open("ab" if start else "wb") as stream:
-            done = _copy(response, stream, file.name, (start, total), progress)
+            while chunk := response.read(CHUNK_BYTES // 8):
+                stream.write(chunk)
+                done += len(chunk)
+                progress(file.name, done, total)
             stream.flush()
             os.fsync(stream.fileno())
     if total is not None and done < total:
-        raise http.client.IncompleteRead(b"", total - done)
-
-
-def _copy(response: BinaryIO, stream: BinaryIO, name: str, extent: tuple[int, int | None], progress: Progress) -> int:
-    done, total = extent
-    progress(name, done, total)
-    while chunk := response.read(CHUNK_BYTES // 8):
-        stream.write(chunk)
-        done += len(chunk)
-        progress(name, done, total)
-    return done
+        raise ConnectionError(f"{done} of {total} bytes came")
 
 
 def _fetch_wheel(file: RemoteFile, target: Path, progress: Progress) -> None:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hemix.data.public.catalog import DATASETS
 from hemix.data.public.dataset import Dataset, Digest, Progress, RemoteFile, Source, file_digest, silent
 from hemix.data.public.fetch import FetchError, fetch
+from hemix.data.public.registry import DATASETS
 from hemix.data.public.tables import Converter
 from hemix.errors import InputError, unknown_name
 
@@ -103,8 +103,8 @@ def _by_hand(dataset: Dataset, directory: Path, problems: list[str]) -> str:
     lines = [f"{dataset.name} could not be fetched:", *(f"  - {problem}" for problem in problems)]
     lines.append("Without a network here, bring it by hand from a machine that has one; any one of these is enough:")
     for source in dataset.sources:
-        for file in source.files:
-            lines.append(f"  - {file.address}  ->  {directory / RAW_FOLDER / file.name}")
+        places = [f"{file.address}  ->  {directory / RAW_FOLDER / file.name}" for file in source.files]
+        lines.append("  - " + "\n    and ".join(places))
     lines.append("Then run the same command again: it finds the file, checks it, converts it and fetches nothing.")
     return "\n".join(lines)
 
@@ -164,7 +164,8 @@ def _check_rows(dataset: Dataset, out: Path) -> None:
         found = counter.count(table)
         if found != rows:
             raise InputError(
-                f"{dataset.name}: table {table} must have {rows} rows as published, the files give {found}."
+                f"{dataset.name}: table {table} has {rows} rows as published, these files give {found}: they are "
+                "another version, or not whole."
             )
 
 

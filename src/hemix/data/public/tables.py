@@ -15,14 +15,20 @@ def text_literal(value: str | Path) -> str:
 
 
 def read_text(
-    path: Path, columns: Mapping[str, str], *, delimiter: str, encoding: str = "utf-8", header: bool = False
+    path: Path,
+    columns: Mapping[str, str],
+    *,
+    delimiter: str,
+    encoding: str = "utf-8",
+    header: bool = False,
+    quote: str = "",
 ) -> str:
-    """SQL that reads a text file of these columns and types; no quoting, no guessing."""
+    """SQL that reads a text file of these columns and types; nothing is guessed."""
     struct = "{" + ", ".join(f"{text_literal(name)}: {text_literal(kind)}" for name, kind in columns.items()) + "}"
     return (
         f"read_csv({text_literal(path)}, delim = {text_literal(delimiter)}, header = {str(header).lower()}, "
-        f"auto_detect = false, quote = '', escape = '', comment = '', encoding = {text_literal(encoding)}, "
-        f"strict_mode = true, columns = {struct})"
+        f"auto_detect = false, quote = '{quote}', escape = '{quote}', comment = '', strict_mode = true, "
+        f"encoding = {text_literal(encoding)}, columns = {struct})"
     )
 
 
@@ -47,7 +53,7 @@ class Converter:
         target = self.out / f"{table}.parquet"
         try:
             self.connection.execute(f"COPY ({query}) TO {text_literal(target)} (FORMAT parquet, COMPRESSION zstd)")
-        except duckdb.Error as error:
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise InputError(f"{raw.name} is not in its published format: {_explain(error)}") from None
 
     def count(self, table: str) -> int:
@@ -57,7 +63,7 @@ class Converter:
 
 
 def _explain(error: duckdb.Error) -> str:
-    """The first lines of DuckDB's message, without its advice on options that the user cannot set here."""
+    """Line, its text and what is wrong with it; without DuckDB's advice on options that the user cannot set here."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if re.match(r"(CSV Error|Original Line|Error when|Expected Number)", line)]
-    return "; ".join(kept or lines[:2])
+    kept = [line for line in lines if re.search(r"CSV Error on|^(Original Line|Error when|Expected Number)", line)]
+    return "; ".join(line.split(": CSV Error on ")[-1] for line in kept or lines[:2])
