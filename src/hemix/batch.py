@@ -67,8 +67,6 @@ class HistorySpec:
     max_length: int
     part: Literal["all", "older", "recent"]
     """``older`` and ``recent`` are the two sides of a cut: the global and the real-time sequence."""
-    mean_length: float = 0.0
-    """Mean length over the training requests: for cost estimates."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,136 @@
+"""Matrices on disk: written front to back with their hash, read as memory maps."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hemix.errors import StoreError
+
+HEADER_BYTES = 192
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished file: its size and content hash."""
+
+    bytes: int
+    sha256: str
+
+
+class ArrayWriter:
+    """Writes a ``.npy`` file in chunks of rows, hashing as it goes; the number of rows need not be known before.
+
+    `row_shape` is the shape of one row: ``()`` for a vector. The header is put in place by `close`.
+    """
+
+    def __init__(self, path: Path, dtype: str, row_shape: tuple[int, ...] = ()) -> None:
+        self.path = path
+        self.dtype = np.dtype(dtype)
+        self.row_shape = row_shape
+        self.rows = 0
+        self._hash = hashlib.sha256()
+        self._file = path.open("wb")
+        self._file.write(b"\0" * HEADER_BYTES)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Write the next rows."""
+        if not len(rows):
+            return
+        data = np.ascontiguousarray(rows, dtype=self.dtype)
+        self.rows += len(data)
+        if data.size:
+            view = memoryview(data).cast("B")
+            self._file.write(view)
+            self._hash.update(view)
+
+    def close(self) -> Written:
+        header = self._header()
+        size = self._file.tell()
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._hash.update(header)
+        return Written(size, self._hash.hexdigest())
+
+    def _header(self) -> bytes:
+        """The header of format version 1.0, padded to a fixed length so that it can be written last."""
+        shape = (self.rows, *self.row_shape)
+        text = f"{{'descr': {self.dtype.str!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+        return b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little") + text.ljust(HEADER_BYTES - 11).encode() + b"\n"
+
+
+class Spool:
+    """Arrays written one after the other to a temporary file and read back by number."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b")
+        self._places: list[tuple[int, np.dtype, tuple[int, ...]]] = []
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def append(self, values: np.ndarray) -> None:
+        data = np.ascontiguousarray(values)
+        self._places.append((self._file.seek(0, os.SEEK_END), data.dtype, data.shape))
+        if data.size:
+            self._file.write(memoryview(data).cast("B"))
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        offset, dtype, shape = self._places[index]
+        values = np.empty(shape, dtype)
+        if values.size:
+            self._file.seek(offset)
+            self._file.readinto(memoryview(values).cast("B"))  # pyright: ignore[reportAttributeAccessIssue]
+        return values
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def write_array(path: Path, values: np.ndarray) -> Written:
+    """Write a whole array as a ``.npy`` file."""
+    writer = ArrayWriter(path, values.dtype.str, values.shape[1:])
+    writer.append(values)
+    return writer.close()
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Map a ``.npy`` file for reading; an empty one is loaded. Raises StoreError if it is missing or truncated."""
+    try:
+        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise StoreError(f"The store is incomplete: {path.name} is missing from {path.parent}. Prepare it again.") from None
+    except ValueError as error:
+        try:
+            return np.load(path, allow_pickle=False)
+        except ValueError:
+            raise StoreError(f"The store is damaged: {path} cannot be read ({error}). Prepare it again.") from None
+    return values
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to the disk, so that a rename in it survives a power cut."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes) -> Written:
+    """Write a file under a temporary name, flush it, and put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+    return Written(len(content), hashlib.sha256(content).hexdigest())

@@ -1,0 +1,151 @@
+"""Rules that every raw row must meet, written as SQL; rows that break one stop the work or go to quarantine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import duckdb
+
+from hemix.data.fields import Part
+from hemix.data.sources import ROW, BadRow, Sources, literal, quote
+from hemix.errors import InputError
+from hemix.features import TimeColumn
+
+OnBadRows = Literal["error", "quarantine"]
+LAST_MICROS = 7_258_118_400_000_000
+"""Start of the year 2200: a later time has the wrong unit."""
+
+Rule = tuple[str, str]
+"""A SQL condition that bad rows meet, and a SQL expression of the reason."""
+
+
+def shown(column: str) -> str:
+    """SQL: the value of a column as it appears in a message."""
+    return f"coalesce(left(CAST(t.{quote(column)} AS VARCHAR), 60), 'null')"
+
+
+def not_null(column: str, sql: str, role: str) -> Rule:
+    return f"{sql} IS NULL", literal(f"column {column}: {role} must not be null; fill it in or filter such rows out")
+
+
+def time_rules(column: TimeColumn, sql: str) -> list[Rule]:
+    """A time can be read and lies between 1970 and 2200."""
+    name = column.column
+    expected = f"a time as {column.format}" if column.format else "a time (ISO 8601 text, timestamp, or a number with its unit)"
+    return [
+        (f"{sql} IS NULL", f"{literal(f'column {name}: expected {expected}, got ')} || {shown(name)}"),
+        (
+            f"{sql} < 0 OR {sql} > {LAST_MICROS}",
+            f"{literal(f'column {name}: a time must lie between 1970 and 2200 (unit is now {column.unit!r}: is it s, ms, us or ns?), got ')} || {shown(name)}",
+        ),
+    ]
+
+
+def label_rules(name: str, sql: str, origin: str) -> list[Rule]:
+    return [
+        (
+            f"{sql} IS NULL OR {sql} NOT IN (0, 1)",
+            f"{literal(f'label {name} ({origin}) must be 0 or 1, got ')} || coalesce(CAST({sql} AS VARCHAR), 'null')",
+        )
+    ]
+
+
+def weight_rules(sql: str) -> list[Rule]:
+    return [
+        (
+            f"{sql} IS NULL OR isnan({sql}) OR isinf({sql}) OR {sql} < 0",
+            f"'the weight must be a number >= 0, got ' || coalesce(CAST({sql} AS VARCHAR), 'null')",
+        )
+    ]
+
+
+def part_rules(parts: Sequence[Part]) -> list[Rule]:
+    """Numbers are finite, places lie on the globe, vectors have their size."""
+    rules: list[Rule] = []
+    for part in parts:
+        if part.coding in ("number", "quantile") and not part.joined:
+            rules.append((f"isnan({part.sql}) OR isinf({part.sql})", literal(f"feature {part.name}: NaN or Inf; leave the value empty if it is not known")))
+        elif part.coding == "cell":
+            rules.append(
+                (
+                    f"NOT (({part.sql}).lat BETWEEN -90 AND 90 AND ({part.sql}).lon BETWEEN -180 AND 180)",
+                    literal(f"feature {part.name}: latitude must be in -90..90 and longitude in -180..180"),
+                )
+            )
+        elif part.coding == "vector":
+            rules.append(
+                (
+                    f"len({part.sql}) <> {part.width} OR len(list_filter({part.sql}, lambda v: v IS NULL OR isnan(v) OR isinf(v))) > 0",
+                    literal(f"feature {part.name}: a vector must have {part.width} finite numbers"),
+                )
+            )
+    return rules
+
+
+def reason_sql(rules: Sequence[Rule]) -> str:
+    """SQL: why a row is bad, null if it is good."""
+    return "CASE " + " ".join(f"WHEN {condition} THEN {reason}" for condition, reason in rules) + " END" if rules else "NULL"
+
+
+class RowChecker:
+    """Applies rules to views and keeps the rows that break them.
+
+    With `on_bad_rows` ``error`` the first bad row raises InputError; with ``quarantine`` it is kept in `bad_rows`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sources: Sources, on_bad_rows: OnBadRows) -> None:
+        self._connection = connection
+        self._sources = sources
+        self._on_bad_rows = on_bad_rows
+        self.bad_rows: list[BadRow] = list(sources.bad_rows)
+        if on_bad_rows == "error" and self.bad_rows:
+            raise InputError(_message(self.bad_rows[0], len(self.bad_rows)))
+
+    def apply(self, table: str, view: str, rules: Sequence[Rule], *, split_by: Mapping[int, str] | None = None) -> None:
+        """Check the rows of `view` (whose row numbers are those of the raw `table`) and leave only good ones in it.
+
+        `split_by` maps the parts of a view made of several tables to these tables.
+        """
+        self._refuse(table, f"FROM {view} AS t", reason_sql(rules), split_by)
+        self._connection.execute(f"CREATE OR REPLACE VIEW good_{view} AS SELECT * FROM {view} AS t WHERE ({reason_sql(rules)}) IS NULL")
+
+    def duplicates(self, table: str, view: str, keys: Sequence[str], place: str) -> None:
+        """No two rows of `view` have the same keys; of such rows the first is kept in quarantine mode."""
+        listed = ", ".join(keys)
+        shown_keys = " || ', ' || ".join(f"coalesce(CAST({key} AS VARCHAR), 'null')" for key in keys)
+        reason = literal(f"the {place} must have one row per key; this is another one with key ")
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE twins_{view} AS SELECT {ROW}, {reason} || {shown_keys} AS reason FROM good_{view} "
+            f"QUALIFY row_number() OVER (PARTITION BY {listed} ORDER BY {ROW}) > 1"
+        )
+        self._refuse(table, f"FROM twins_{view} AS t", "t.reason", None)
+        self._connection.execute(f"CREATE OR REPLACE VIEW once_{view} AS SELECT * FROM good_{view} AS t ANTI JOIN twins_{view} AS b ON t.{ROW} = b.{ROW}")
+
+    def not_all_null(self, table: str, view: str, parts: Sequence[Part]) -> None:
+        """A feature without a single value is a mistake. Raises InputError."""
+        checked = [part for part in parts if not part.joined]
+        if not checked:
+            return
+        counts = self._connection.sql(f"SELECT count(*), {', '.join(f'count({part.sql})' for part in checked)} FROM {view} AS t").fetchall()[0]
+        if counts[0] == 0:
+            raise InputError(f"Table {table!r} has no usable row: it is empty, or 'where' leaves none.")
+        for part, count in zip(checked, counts[1:], strict=True):
+            if count == 0:
+                raise InputError(f"Feature {part.name!r}: its column in table {table!r} is null in all {counts[0]} rows; remove the feature or mend the table.")
+
+    def _refuse(self, table: str, source: str, reason: str, split_by: Mapping[int, str] | None) -> None:
+        limit = "LIMIT 1" if self._on_bad_rows == "error" else ""
+        rows = self._connection.sql(
+            f"SELECT {ROW}, reason, count(*) OVER () FROM (SELECT t.{ROW}, {reason} AS reason {source}) WHERE reason IS NOT NULL ORDER BY {ROW} {limit}"
+        ).fetchall()
+        for row, why, count in rows:
+            name = table if split_by is None else split_by[row >> 52]
+            file, place = self._sources.locate(name, row & (2**52 - 1))
+            bad = BadRow(table=name, file=file, row=place, reason=str(why))
+            if self._on_bad_rows == "error":
+                raise InputError(_message(bad, count))
+            self.bad_rows.append(bad)
+
+
+def _message(first: BadRow, count: int) -> str:
+    more = f" ({count} such rows in all)" if count > 1 else ""
+    return f"Bad row in {first}{more}. Mend the rows, or set them aside with --on-bad-rows quarantine."

@@ -1,0 +1,343 @@
+"""From declared features to encoded fields: which SQL gives the raw value, which coding turns it into ids or numbers.
+
+Fields live in blocks, one pair of matrices each: `request` (once per request), `row` (once per candidate row),
+`catalog` (once per item version), `profiles` (once per user version) and `events.<name>` (once per event). SQL
+expressions refer to the row of the raw table as `t`, and in the two blocks of the examples also to the joined
+catalog row `c`, profile row `p`, request time `t._hemix_time` and window counts `w<k>`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hemix.batch import FIRST_ID
+from hemix.data.sources import Sources, quote
+from hemix.errors import ConfigError, InputError
+from hemix.features import (
+    Categorical,
+    Distance,
+    Feature,
+    GeoPoint,
+    MultiCategorical,
+    Numeric,
+    TimeColumn,
+    Timestamp,
+    Vector,
+    WindowCount,
+    feature_name,
+)
+from hemix.schema import DataConfig
+
+Coding = Literal["vocabulary", "direct", "cell", "number", "quantile", "vector"]
+TIME = "_hemix_time"
+NUM_GAP_BUCKETS = 40
+EARTH_DIAMETER_KM = 12742.0176
+NUMERIC_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U", "DECIMAL", "DOUBLE", "FLOAT", "BOOLEAN")
+CALENDAR = {"hour": ("hour({})", 24), "weekday": ("isodow({}) - 1", 7), "month": ("month({}) - 1", 12)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One encoded field: its raw value in SQL, and how that becomes ids or numbers."""
+
+    name: str
+    block: str
+    sql: str
+    coding: Coding
+    many: bool = False
+    width: int = 1
+    table: str | None = None
+    num_direct: int = 0
+    """Number of ids of a `direct` coding, the reserved ones aside."""
+    min_count: int = 1
+    max_size: int | None = None
+    resolution: int = 0
+    log: bool = False
+    standard: bool = False
+    buckets: int = 0
+    dim: int | None = None
+    pretrained: str | None = None
+    served_as: str | float | None = None
+    joined: bool = False
+    """Its SQL looks beyond the row `t`: at window counts, or at raw columns of catalog or profiles."""
+
+    @property
+    def is_id(self) -> bool:
+        return self.coding in ("vocabulary", "direct", "cell", "quantile")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A count of earlier events: alias `w<index>` in the query of the examples."""
+
+    index: int
+    feature: WindowCount
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All parts by block, in order, and the window counts they need."""
+
+    blocks: dict[str, tuple[Part, ...]]
+    windows: tuple[Window, ...]
+    carried: dict[str, tuple[str, ...]]
+    """Raw columns of catalog and profiles that features of the examples look at (places, start times)."""
+
+
+def time_sql(column: TimeColumn, kind: str, alias: str) -> str:
+    """Microseconds since 1970 (UTC) of a time column; null where it cannot be read."""
+    value = f"{alias}.{quote(column.column)}"
+    if kind.startswith("TIMESTAMP") or kind == "DATE":
+        return f"epoch_us(CAST({value} AS TIMESTAMPTZ))"
+    if kind == "VARCHAR":
+        if column.format is not None:
+            pattern = column.format.replace("'", "''")
+            return f"epoch_us(CAST(try_strptime({value}, '{pattern}') AS TIMESTAMPTZ))"
+        return f"epoch_us(TRY_CAST({value} AS TIMESTAMPTZ))"
+    factor = {"s": "* 1000000", "ms": "* 1000", "us": "* 1", "ns": "/ 1000"}[column.unit]
+    if kind in ("DOUBLE", "FLOAT"):
+        return f"CAST(round({value} {factor}) AS BIGINT)"
+    return f"CAST(CAST({value} AS BIGINT) {factor.replace('/', '//')} AS BIGINT)"
+
+
+def make_plan(config: DataConfig, sources: Sources, example_table: str) -> Plan:
+    """Resolve every feature to its block. Raises InputError for a missing, ambiguous or unfit column."""
+    return _Planner(config, sources, example_table).plan()
+
+
+class _Planner:
+    def __init__(self, config: DataConfig, sources: Sources, example_table: str) -> None:
+        self.config = config
+        self.sources = sources
+        self.tables = {
+            "examples": example_table,
+            "catalog": config.catalog.table if config.catalog else None,
+            "profiles": config.profiles.table if config.profiles else None,
+        }
+        self.windows: list[Window] = []
+        self.carried: dict[str, list[str]] = {"catalog": [], "profiles": []}
+
+    def plan(self) -> Plan:
+        blocks: dict[str, list[Part]] = {"request": [], "row": [], "catalog": [], "profiles": []}
+        for side, features in (("request", self.config.features.request), ("candidate", self.config.features.candidate), ("pair", self.config.features.pair)):
+            for feature in features:
+                for part in self._parts(feature, side):
+                    blocks[part.block].append(part)
+        for name, events in self.config.events.items():
+            blocks[f"events.{name}"] = [
+                part
+                for feature in events.features
+                for part in self._column_parts(feature, f"events.{name}", events.table, f"events.{name}.{feature_name(feature)}")
+            ]
+        plan = Plan(
+            blocks={block: tuple(parts) for block, parts in blocks.items()},
+            windows=tuple(self.windows),
+            carried={place: tuple(dict.fromkeys(columns)) for place, columns in self.carried.items()},
+        )
+        _check_tables_agree(plan)
+        return plan
+
+    def _parts(self, feature: Feature, side: str) -> list[Part]:
+        own = "request" if side == "request" else "row"
+        if isinstance(feature, WindowCount):
+            window = Window(index=len(self.windows), feature=feature)
+            self.windows.append(window)
+            sql = f"CAST(coalesce(w{window.index}a.n, 0) - coalesce(w{window.index}b.n, 0) AS DOUBLE)"
+            log, standard = feature.transform == "log", feature.transform != "none"
+            return [Part(name=feature.name, block=own, sql=sql, coding="number", log=log, standard=standard, dim=feature.dim, joined=True)]
+        if isinstance(feature, Distance):
+            origin, target = (self._place(name, places) for name, places in ((feature.origin, "request"), (feature.target, "candidate")))
+            sql = _haversine(origin, target)
+            return [Part(name=feature.name, block="row", sql=sql, coding="number", log=True, standard=True, dim=feature.dim, joined=True)]
+        if isinstance(feature, Timestamp) and feature.column is None:
+            return self._calendar(feature, own, f"t.{TIME}")
+        source = self._source(feature, side)
+        block = own if source == "examples" else source
+        table = self.tables[source] or self.tables["examples"]
+        assert table is not None
+        if isinstance(feature, Timestamp):
+            assert feature.column is not None
+            kind = self.sources.require(table, feature.column.column, f"feature {feature_name(feature)!r}")
+            return self._calendar(feature, block, time_sql(feature.column, kind, "t"), own)
+        return self._column_parts(feature, block, table, feature_name(feature))
+
+    def _source(self, feature: Feature, side: str) -> str:
+        """The table that a feature's column stands in: examples, profiles or catalog."""
+        column = _first_column(feature)
+        places = {"request": ["profiles", "examples"], "candidate": ["catalog", "examples"], "pair": ["examples"]}[side]
+        if feature.source is not None:
+            if feature.source not in places or (feature.source != "examples" and self.tables[feature.source] is None):
+                raise ConfigError(f"feature {feature_name(feature)!r}: source {feature.source!r} is not there for a {side} feature; use one of {places}.")
+            return feature.source
+        if side == "candidate" and column == self.config.examples.item:
+            return "catalog"
+        if side == "request" and column == self.config.examples.user:
+            return "examples"
+        found = [place for place in places if (table := self.tables[place]) and column in self.sources.columns(table)]
+        if side == "candidate" and self.config.catalog and column == self.config.catalog.key:
+            found = ["catalog"]
+        if len(found) > 1:
+            raise ConfigError(f"feature {feature_name(feature)!r}: column {column!r} stands in {' and '.join(found)}; set its 'source'.")
+        if not found:
+            self.sources.require(self.tables["examples"] or "", column, f"{side} feature {feature_name(feature)!r}")
+        return found[0] if found else "examples"
+
+    def _column(self, column: str, block: str) -> str:
+        """SQL of a raw column; the catalog without a table of its own has the item key alone."""
+        if block == "catalog" and (self.config.catalog is None or column == self.config.examples.item):
+            return "t._hemix_key"
+        return f"t.{quote(column)}"
+
+    def _kind(self, table: str, column: str, block: str, name: str) -> str:
+        if self._column(column, block) == "t._hemix_key":
+            return "VARCHAR"
+        return self.sources.require(table, column, f"feature {name!r}")
+
+    def _column_parts(self, feature: Feature, block: str, table: str, default_table: str) -> list[Part]:
+        name = feature_name(feature)
+        if isinstance(feature, GeoPoint):
+            return self._cells(feature, block, table)
+        assert isinstance(feature, Categorical | MultiCategorical | Numeric | Vector)
+        kind = self._kind(table, feature.column, block, name)
+        value = self._column(feature.column, block)
+        if isinstance(feature, Numeric):
+            if not kind.startswith(NUMERIC_TYPES):
+                raise InputError(_wrong_type(name, feature.column, table, kind, "a number", "declare it categorical, or cast it in tables.<name>.sql"))
+            quantile = feature.transform == "quantile"
+            return [
+                Part(
+                    name=name, block=block, sql=f"CAST({value} AS DOUBLE)", coding="quantile" if quantile else "number",
+                    table=default_table if quantile else None, buckets=feature.buckets, log=feature.transform == "log",
+                    standard=feature.transform in ("standard", "log"), dim=feature.dim, served_as=feature.served_as,
+                )
+            ]  # fmt: skip
+        if isinstance(feature, Vector):
+            if not kind.endswith("]"):
+                raise InputError(_wrong_type(name, feature.column, table, kind, "a list of numbers", "use a Parquet list column"))
+            return [Part(name=name, block=block, sql=f"CAST({value} AS FLOAT[])", coding="vector", width=feature.size)]
+        return [_categorical(feature, name, block, value, kind, feature.table or default_table, table)]
+
+    def _cells(self, feature: GeoPoint, block: str, table: str) -> list[Part]:
+        for column in (feature.latitude, feature.longitude):
+            kind = self._kind(table, column, block, feature.name)
+            if kind.endswith("]") or kind == "VARCHAR":
+                raise InputError(_wrong_type(feature.name, column, table, kind, "degrees", "cast it to DOUBLE in tables.<name>.sql"))
+        sql = _point(self._column(feature.latitude, block), self._column(feature.longitude, block))
+        return [
+            Part(
+                name=f"{feature.name}_h3_{resolution}", block=block, sql=sql, coding="cell", resolution=resolution,
+                table=f"{feature.table or feature.name}_h3_{resolution}", min_count=feature.min_count, dim=feature.dim,
+            )
+            for resolution in feature.resolutions
+        ]  # fmt: skip
+
+    def _calendar(self, feature: Timestamp, block: str, micros: str, own: str | None = None) -> list[Part]:
+        name = feature.name or (feature.column.column if feature.column else "time")
+        parts: list[Part] = []
+        for part in feature.parts:
+            if part == "since":
+                if block in ("catalog", "profiles") and feature.column is not None:
+                    self.carried[block].append(feature.column.column)
+                    micros = micros.replace("t.", f"{block[0]}.", 1)
+                sql = log_bucket_sql(f"(t.{TIME} - {micros}) / 1000000.0")
+                parts.append(
+                    Part(
+                        name=f"{name}_since", block=own or block, sql=sql, coding="direct", num_direct=NUM_GAP_BUCKETS,
+                        table=f"{name}_since", dim=feature.dim, joined=block in ("catalog", "profiles"),
+                    )
+                )  # fmt: skip
+                continue
+            if self.config.timezone is None:
+                raise ConfigError(f"feature {name!r}: {part} of a time depends on the time zone; set data.timezone (an IANA name such as UTC).")
+            expression, size = CALENDAR[part]
+            sql = f"{FIRST_ID} + {expression.format(f'make_timestamptz({micros})')}"
+            parts.append(Part(name=f"{name}_{part}", block=block, sql=sql, coding="direct", num_direct=size, table=f"{name}_{part}", dim=feature.dim))
+        return parts
+
+    def _place(self, name: str, side: str) -> str:
+        """SQL of a geo point of the request or the candidate, seen from the query of the examples."""
+        features = self.config.features.request if side == "request" else self.config.features.candidate
+        feature = next(f for f in features if isinstance(f, GeoPoint) and f.name == name)
+        source = self._source(feature, side)
+        alias = {"examples": "t", "profiles": "p", "catalog": "c"}[source]
+        if source != "examples":
+            self.carried[source] += [feature.latitude, feature.longitude]
+        return _point(f"{alias}.{quote(feature.latitude)}", f"{alias}.{quote(feature.longitude)}")
+
+
+def _first_column(feature: Feature) -> str:
+    if isinstance(feature, GeoPoint):
+        return feature.latitude
+    column = getattr(feature, "column", None)
+    return column.column if isinstance(column, TimeColumn) else str(column)
+
+
+def _wrong_type(name: str, column: str, table: str, kind: str, wanted: str, fix: str) -> str:
+    return f"feature {name!r} needs {wanted} in column {column!r} of table {table!r}, whose type is {kind}; {fix}."
+
+
+def hash_sql(value: str, buckets: int) -> str:
+    """Id of a hashed text: the lower half of its MD5, the same on every machine and in every version."""
+    return f"CAST({FIRST_ID} + md5_number_lower({value}) % {buckets} AS INTEGER)"
+
+
+def log_bucket_sql(seconds: str) -> str:
+    """Id of a duration: base-2 logarithm of 1 + seconds, cut at `NUM_GAP_BUCKETS`."""
+    return f"CAST({FIRST_ID} + least({NUM_GAP_BUCKETS - 1}, floor(log2(1 + greatest(0, {seconds})))) AS INTEGER)"
+
+
+def _point(latitude: str, longitude: str) -> str:
+    return f"CASE WHEN {latitude} IS NULL OR {longitude} IS NULL THEN NULL ELSE struct_pack(lat := CAST({latitude} AS DOUBLE), lon := CAST({longitude} AS DOUBLE)) END"
+
+
+def _haversine(a: str, b: str) -> str:
+    lat_a, lon_a, lat_b, lon_b = (f"radians(({point}).{axis})" for point in (a, b) for axis in ("lat", "lon"))
+    inner = f"sin(({lat_b} - {lat_a}) / 2) ** 2 + cos({lat_a}) * cos({lat_b}) * sin(({lon_b} - {lon_a}) / 2) ** 2"
+    return f"{EARTH_DIAMETER_KM} * asin(least(1, sqrt({inner})))"
+
+
+def _categorical(
+    feature: Categorical | MultiCategorical, name: str, block: str, value: str, kind: str, table: str, raw_table: str
+) -> Part:
+    text = f"CAST({value} AS VARCHAR)"
+    many = isinstance(feature, MultiCategorical)
+    if isinstance(feature, MultiCategorical):
+        if feature.delimiter is not None:
+            cut = feature.delimiter.replace("'", "''")
+            text = f"list_filter(list_transform(string_split({text}, '{cut}'), lambda v: trim(v)), lambda v: v <> '')"
+        elif kind.endswith("]"):
+            text = f"list_filter(CAST({value} AS VARCHAR[]), lambda v: v IS NOT NULL)"
+        else:
+            raise InputError(_wrong_type(name, feature.column, raw_table, kind, "a list", "set its 'delimiter' to cut a text"))
+        text = f"list_slice({text}, 1, {feature.max_length})"
+    elif kind.endswith("]"):
+        raise InputError(_wrong_type(name, feature.column, raw_table, kind, "one value", "declare it multi_categorical"))
+    hashed = feature.hash_buckets is not None
+    if hashed and many:
+        text = f"list_transform({text}, lambda v: {hash_sql('v', feature.hash_buckets or 1)})"
+    elif hashed:
+        text = hash_sql(text, feature.hash_buckets or 1)
+    return Part(
+        name=name, block=block, sql=text, coding="direct" if hashed else "vocabulary", many=many,
+        width=feature.max_length if isinstance(feature, MultiCategorical) else 1, table=table,
+        num_direct=feature.hash_buckets or 0, min_count=feature.min_count, max_size=feature.max_size, dim=feature.dim,
+        pretrained=feature.pretrained, served_as=feature.served_as if isinstance(feature, Categorical) else None,
+    )  # fmt: skip
+
+
+def _check_tables_agree(plan: Plan) -> None:
+    """Fields that share a table must agree on how its ids are made."""
+    first: dict[str, Part] = {}
+    for part in (part for parts in plan.blocks.values() for part in parts if part.table is not None):
+        other = first.setdefault(part.table or "", part)
+        for key in ("coding", "num_direct", "min_count", "max_size", "dim", "buckets", "pretrained"):
+            mine, theirs = getattr(part, key), getattr(other, key)
+            if mine != theirs:
+                raise ConfigError(
+                    f"features {other.name!r} and {part.name!r} share the table {part.table!r} but differ in {key} ({theirs} and {mine}); make them equal."
+                )
+
+
+def parts_of(plan: Plan, blocks: Sequence[str]) -> list[Part]:
+    """The parts of some blocks, in order."""
+    return [part for block in blocks for part in plan.blocks.get(block, ())]

@@ -1,0 +1,67 @@
+"""The raw keys of a store (users, items, window counts): what later segments and raw tables to score are joined by."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from hemix.data.arrays import replace_file
+from hemix.data.checks import BadRow
+from hemix.data.fields import Plan
+from hemix.data.manifest import FileEntry, Manifest, file_entry
+from hemix.data.queries import FROM, INDEX, KEY, PRINT, Preparing, window_keys
+from hemix.data.sources import literal, quote
+
+QUARANTINE = "quarantine.csv"
+
+
+def known_tables(p: Preparing, plan: Plan, store: Path, existing: Manifest | None) -> None:
+    """Tables `known_users`, `known_catalog`, `known_profiles`, `known_window<k>`: what earlier segments know."""
+    _known(p, store, existing, "users", {"key": "VARCHAR", "number": "BIGINT"})
+    for place, entity in (("catalog", p.config.catalog), ("profiles", p.config.profiles)):
+        columns = {KEY: "VARCHAR", FROM: "BIGINT", PRINT: "UBIGINT", INDEX: "BIGINT"}
+        for column in plan.carried[place]:
+            columns[column] = p.sources.columns(entity.table)[column] if entity else "VARCHAR"
+        _known(p, store, existing, place, columns)
+    for window in plan.windows:
+        keys = dict.fromkeys(window_keys(window.feature.by), "VARCHAR")
+        _known(p, store, existing, f"window{window.index}", {**keys, "time": "BIGINT", "n": "BIGINT"})
+
+
+def _known(p: Preparing, store: Path, existing: Manifest | None, name: str, columns: dict[str, str]) -> None:
+    declared = ", ".join(f"{quote(column)} {kind}" for column, kind in columns.items())
+    p.connection.execute(f"CREATE OR REPLACE TABLE known_{name} ({declared})")
+    for segment in existing.segments if existing else ():
+        path = store / segment.folder / "keys" / f"{name}.parquet"
+        if path.exists():
+            p.connection.execute(f"INSERT INTO known_{name} BY NAME SELECT * FROM read_parquet({literal(path)})")
+
+
+def write_keys(p: Preparing, plan: Plan, folder: Path) -> dict[str, FileEntry]:
+    """Write the keys that are new in this segment, in the order of their numbers."""
+    (folder / "keys").mkdir()
+    queries = {"users": "SELECT key, number FROM users ANTI JOIN known_users USING (key) ORDER BY number"}
+    for place in ("catalog", "profiles"):
+        if p.config.examples.item is not None if place == "catalog" else p.config.profiles is not None:
+            columns = ", ".join([KEY, FROM, PRINT, INDEX, *map(quote, plan.carried[place])])
+            queries[place] = f"SELECT {columns} FROM {place}_rows ORDER BY {INDEX}"
+    for window in plan.windows:
+        keys = ", ".join(window_keys(window.feature.by))
+        queries[f"window{window.index}"] = f"SELECT {keys}, time, n FROM new_counts{window.index} ORDER BY {keys}, time"
+    return {f"keys/{name}.parquet": _write_parquet(p, query, folder / "keys" / f"{name}.parquet") for name, query in queries.items()}
+
+
+def _write_parquet(p: Preparing, query: str, path: Path) -> FileEntry:
+    """By pyarrow and in order: DuckDB's own writer lays rows out by thread."""
+    reader = p.connection.sql(query).to_arrow_reader(131_072)
+    with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    return file_entry(path)
+
+
+def write_quarantine(folder: Path, bad_rows: Sequence[BadRow]) -> None:
+    """`quarantine.csv`: file, row and reason of every row that was set aside."""
+    lines = ["table,file,row,reason"]
+    lines += [",".join('"' + str(cell).replace('"', '""') + '"' for cell in (bad.table, bad.file, bad.row, bad.reason)) for bad in bad_rows]
+    replace_file(folder / QUARANTINE, ("\n".join(lines) + "\n").encode())

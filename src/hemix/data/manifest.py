@@ -1,0 +1,121 @@
+"""The manifest: what a store holds, file by file. Replacing it is the moment at which a store changes."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from hemix.batch import Inputs
+from hemix.config import Config
+from hemix.data.arrays import Written, replace_file
+from hemix.errors import StoreError
+from hemix.schema import DataConfig
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class FileEntry(Config):
+    """Size and content hash of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class SplitCount(Config):
+    """What a split holds."""
+
+    requests: int = 0
+    rows: int = 0
+    positives: tuple[int, ...] = ()
+    """Rows with label 1, by task."""
+    unlabelled: tuple[int, ...] = ()
+    """Rows whose label is masked, by task."""
+
+
+class Segment(Config):
+    """One immutable folder of encoded rows, sorted by user and time."""
+
+    folder: str
+    splits: dict[Literal["train", "valid", "test"], SplitCount]
+    events: dict[str, int]
+    catalog_rows: int
+    profile_rows: int
+    num_users: int
+    """Users known when it was written; its offsets have that many entries."""
+    quarantined: int = 0
+    rows_without_item: int = 0
+    """Example rows whose item is not in the catalog (they have the unknown item)."""
+    events_without_item: int = 0
+    rows_without_profile: int = 0
+    files: dict[str, FileEntry]
+
+    def total(self, name: str) -> int:
+        return sum(getattr(count, name) for count in self.splits.values())
+
+
+class Manifest(Config):
+    """A store in full. Its hash names the data in runs and in the ledger."""
+
+    format: int = FORMAT
+    config: DataConfig
+    inputs: Inputs
+    encoder: dict[str, FileEntry]
+    segments: tuple[Segment, ...]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: the same data prepared the same way gives the same hash."""
+        return hashlib.sha256(self._canonical()).hexdigest()
+
+    @property
+    def encoder_hash(self) -> str:
+        """Names the meaning of ids and numbers: stores with the same one can serve the same model."""
+        text = json.dumps({name: entry.sha256 for name, entry in sorted(self.encoder.items())})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _canonical(self) -> bytes:
+        values = self.model_dump(mode="json")
+        # folder names are given by the order of work, not by the data
+        for segment in values["segments"]:
+            del segment["folder"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+    def write(self, store: Path) -> None:
+        replace_file(store / MANIFEST, json.dumps({"hash": self.hash, **self.model_dump(mode="json")}, indent=1).encode())
+
+    @staticmethod
+    def read(store: Path) -> "Manifest":
+        """Raises StoreError if there is no finished store, or one of another version, or an edited one."""
+        path = store / MANIFEST
+        if not path.exists():
+            raise StoreError(f"No finished store at {store}: {MANIFEST} is missing. Run: hemix prepare CONFIG --out {store}")
+        try:
+            values = json.loads(path.read_bytes())
+            written = values.pop("hash", None)
+        except (ValueError, AttributeError) as error:
+            raise StoreError(f"The manifest {path} is damaged ({error}); prepare the store again.") from None
+        if values.get("format") != FORMAT:
+            raise StoreError(f"The store at {store} has format {values.get('format')!r}, this version reads {FORMAT}; prepare it again.")
+        try:
+            manifest = Manifest.model_validate(values)
+        except ValidationError as error:
+            raise StoreError(f"The manifest {path} does not fit this version ({error.error_count()} problems); prepare the store again.") from None
+        if manifest.hash != written:
+            raise StoreError(f"The manifest {path} was changed after it was written (its hash does not match); prepare the store again.")
+        return manifest
+
+
+def entry(written: Written) -> FileEntry:
+    return FileEntry(bytes=written.bytes, sha256=written.sha256)
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Size and hash of a finished file, flushed to the disk."""
+    with path.open("rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    return FileEntry(bytes=path.stat().st_size, sha256=digest)

@@ -1,0 +1,302 @@
+"""Raw tables to store: check, join, sort, encode, write. Memory does not grow with the number of rows.
+
+One pass over each sorted stream stages it half encoded; the encoder is then fitted on what training saw, and a second
+pass over the staged chunks writes the final matrices. Nothing of an existing store changes before the new manifest is
+in place.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from hemix.data.arrays import sync_folder
+from hemix.data.checks import OnBadRows
+from hemix.data.encode import Encoder, Stager, fit_encoder
+from hemix.data.fields import Plan, make_plan
+from hemix.data.inputs import make_inputs, write_pretrained
+from hemix.data.keys import known_tables, write_keys, write_quarantine
+from hemix.data.manifest import MANIFEST, FileEntry, Manifest, Segment, SplitCount, entry
+from hemix.data.queries import (
+    Preparing,
+    create_entity_rows,
+    create_train_end,
+    create_user_cuts,
+    create_users,
+    create_windows,
+    event_query,
+    example_query,
+    example_tables,
+    split_sql,
+)
+from hemix.data.rules import check_tables
+from hemix.data.segment import EventRows, ExampleRows, Files, write_entities, write_events, write_examples
+from hemix.data.sources import Sources, connect
+from hemix.data.store import Store
+from hemix.data.vocabulary import VocabularyBuilder
+from hemix.errors import InputError, StoreError
+from hemix.schema import SPLITS, DataConfig
+
+CHUNK_ROWS = 131_072
+
+
+def prepare(
+    config: DataConfig,
+    out: Path,
+    *,
+    root: Path,
+    append: bool = False,
+    on_bad_rows: OnBadRows = "error",
+    memory_limit: str = "1GB",
+    threads: int | None = None,
+) -> Store:
+    """Encode the raw tables of `config` into a store at `out`, or add them as a new segment with `append`.
+
+    `root` is the folder that relative paths of tables start at; `memory_limit` holds for DuckDB, which spills to the
+    disk beyond it. Raises InputError for bad tables, rows or splits, StoreError for a store that cannot be extended or
+    a full disk. On any error the store at `out` stays as it was.
+    """
+    existing = Manifest.read(out) if append else None
+    if existing is not None and existing.config != config:
+        raise StoreError(f"The store at {out} was prepared with another data section; append with the same one, or prepare into a new folder.")
+    is_new = not out.exists()
+    if out.exists() and not (out / MANIFEST).exists() and any(not name.name.startswith(".partial-") for name in out.iterdir()):
+        raise StoreError(f"{out} is not empty and holds no store; choose a new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(".partial-*"):
+        shutil.rmtree(leftover)
+    folder = out / f".partial-{uuid.uuid4().hex[:12]}"
+    try:
+        manifest = _prepare_segment(config, out, folder, existing, root, on_bad_rows, memory_limit, threads)
+        _commit(out, folder, manifest)
+    except (OSError, duckdb.Error) as error:
+        raise _disk_error(error, out) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_new and not any(out.iterdir()):
+            out.rmdir()
+    return Store.open(out)
+
+
+def _disk_error(error: Exception, out: Path) -> Exception:
+    text = str(error)
+    if getattr(error, "errno", None) == 28 or "No space left" in text or "max_temp_directory_size" in text:
+        return StoreError(f"The disk is full while preparing {out}; nothing was changed. Free space and prepare again. ({text.splitlines()[0]})")
+    if "Out of Memory" in text or isinstance(error, duckdb.OutOfMemoryException):
+        return StoreError(f"Preparing {out} needs more than its memory limit; raise it with --memory-limit. ({text.splitlines()[0]})")
+    if isinstance(error, duckdb.Error):
+        return InputError(f"A SQL expression of the data section does not work: {' '.join(text.split())[:500]}")
+    return error
+
+
+def _commit(out: Path, folder: Path, manifest: Manifest) -> None:
+    """Move the finished segment into place, then replace the manifest, then drop what it no longer names."""
+    name = manifest.segments[-1].folder
+    folder.rename(out / name)
+    sync_folder(out)
+    manifest.write(out)
+    kept = {segment.folder for segment in manifest.segments} | {MANIFEST}
+    for path in out.iterdir():
+        if path.name not in kept and path.name.startswith("segment-"):
+            shutil.rmtree(path)
+
+
+def _prepare_segment(
+    config: DataConfig,
+    out: Path,
+    folder: Path,
+    existing: Manifest | None,
+    root: Path,
+    on_bad_rows: OnBadRows,
+    memory_limit: str,
+    threads: int | None,
+) -> Manifest:
+    staging = folder / "staging"
+    staging.mkdir(parents=True)
+    with connect(staging, memory_limit=memory_limit, threads=threads, timezone=config.timezone) as connection:
+        sources = Sources(connection, config.tables, root, staging)
+        p = Preparing(connection=connection, config=config, sources=sources)
+        plan = make_plan(config, sources, next(iter(example_tables(config).values())))
+        bad_rows = check_tables(p, plan, on_bad_rows)
+        known_tables(p, plan, out, existing)
+        build = SegmentBuilder(p, plan, folder, staging)
+        encoder = Encoder.load(out / existing.segments[0].folder / "encoder") if existing else None
+        build.stage()
+        encoder = build.fit() if encoder is None else encoder
+        segment = build.write(encoder, quarantined=len(bad_rows), first=existing is None)
+        if bad_rows:
+            write_quarantine(folder, bad_rows)
+        encoder_files: dict[str, FileEntry] = existing.encoder if existing else {}
+        if existing is None:
+            (folder / "encoder").mkdir()
+            encoder_files = {name: entry(written) for name, written in encoder.save(folder / "encoder").items()}
+            encoder_files |= write_pretrained(plan, encoder, folder / "encoder", root)
+    shutil.rmtree(staging)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+    inputs = existing.inputs if existing else make_inputs(config, plan, encoder)
+    segments = (*existing.segments, segment) if existing else (segment,)
+    return Manifest(config=config, inputs=inputs, encoder=encoder_files, segments=segments)
+
+
+class SegmentBuilder:
+    """Stages, fits and writes one segment. `p` and `plan` say what to read, `folder` where the result goes."""
+
+    def __init__(self, p: Preparing, plan: Plan, folder: Path, staging: Path) -> None:
+        self.p = p
+        self.plan = plan
+        self.files = Files(folder)
+        self.builders: dict[str, VocabularyBuilder] = {}
+        self.staging = staging
+        self.stagers = {block: Stager(parts, self.builders, staging, block) for block, parts in plan.blocks.items()}
+        self.rows = ExampleRows(staging, len(p.config.labels))
+        self.events = {
+            name: EventRows(staging, f"events.{name}", [key for key, h in p.config.histories.items() if h.events == name and h.where])
+            for name in p.config.events
+        }
+
+    def stage(self) -> None:
+        """Create users and entity rows, then stage examples, events, catalog and profiles, in this order."""
+        p, config = self.p, self.p.config
+        create_users(p)
+        if config.split.by == "user_time" and p.labelled:
+            create_user_cuts(p)
+        for place in ("catalog", "profiles"):
+            if self._has(place):
+                create_entity_rows(p, place, self.plan)
+        create_windows(p, self.plan.windows)
+        split = split_sql(p) if p.labelled else "0"
+        create_train_end(p, split)
+        self._stage_examples(split)
+        for name in config.events if p.labelled else ():
+            self._stage_events(name)
+        if self._has("catalog"):
+            seen = self.rows.train_items
+            for events in self.events.values():
+                seen = _larger(seen, events.visible_items)
+            self._stage_entities("catalog", seen)
+        if self._has("profiles"):
+            self._stage_entities("profiles", self.rows.train_profiles)
+
+    def _has(self, place: str) -> bool:
+        return self.p.config.examples.item is not None if place == "catalog" else self.p.config.profiles is not None
+
+    def _chunks(self, query: str) -> Iterator[pa.Table]:
+        """A query's rows in tables of exactly `CHUNK_ROWS` rows (but the last)."""
+        held: list[pa.RecordBatch] = []
+        num_held = 0
+        for batch in self.p.connection.sql(query).to_arrow_reader(CHUNK_ROWS):
+            held.append(batch)
+            num_held += batch.num_rows
+            while num_held >= CHUNK_ROWS:
+                table = pa.Table.from_batches(held)
+                yield table.slice(0, CHUNK_ROWS)
+                held = table.slice(CHUNK_ROWS).to_batches()
+                num_held -= CHUNK_ROWS
+        if num_held:
+            yield pa.Table.from_batches(held)
+
+    def _stage_examples(self, split: str) -> None:
+        request, row = self.stagers["request"], self.stagers["row"]
+        num_labels = len(self.p.config.labels)
+        for table in self._chunks(example_query(self.p, self.plan, split)):
+            columns = {name: _numpy(table, name) for name in ("split", "user", "time", "midnight", "item", "profile", "request")}
+            columns["origin"] = _numpy(table, "row")
+            if self.p.labelled:
+                columns["labels"] = np.stack([_numpy(table, f"label{index}") for index in range(num_labels)], axis=1)
+                columns["weights"] = _numpy(table, "weight").astype(np.float32)
+            else:
+                columns["labels"] = np.full((len(table), num_labels), np.nan, np.float32)
+                columns["weights"] = np.ones(len(table), np.float32)
+            train = self.rows.add(columns)
+            weights = None if train.all() else train.astype(np.int64)
+            raw = [_column(table, f"part{index}") for index in range(len(request.parts) + len(row.parts))]
+            request.add(raw[: len(request.parts)], len(table), weights)
+            row.add(raw[len(request.parts) :], len(table), weights)
+
+    def _stage_events(self, name: str) -> None:
+        rows, stager = self.events[name], self.stagers[f"events.{name}"]
+        for table in self._chunks(event_query(self.p, self.plan, name)):
+            columns = {key: _numpy(table, key) for key in ("user", "time", "item", "visible")}
+            columns |= {f"where_{key}": _numpy(table, f"_hemix_where_{key}") for key in rows.selected}
+            rows.add(columns)
+            raw = [_column(table, f"part{index}") for index in range(len(stager.parts))]
+            stager.add(raw, len(table), columns["visible"].astype(np.int64))
+
+    def _stage_entities(self, place: str, seen: np.ndarray) -> None:
+        stager = self.stagers[place]
+        parts = "".join(f", {part.sql} AS part{index}" for index, part in enumerate(stager.parts))
+        for table in self._chunks(f"SELECT _hemix_index AS index{parts} FROM {place}_rows AS t ORDER BY index"):
+            index = _numpy(table, "index")
+            known = index < len(seen)
+            weights = np.zeros(len(index), np.int64)
+            weights[known] = seen[index[known]]
+            raw = [_column(table, f"part{number}") for number in range(len(stager.parts))]
+            stager.add(raw, len(table), weights)
+
+    def fit(self) -> Encoder:
+        return fit_encoder(self.plan, list(self.stagers.values()), self.builders)
+
+    def write(self, encoder: Encoder, *, quarantined: int, first: bool) -> Segment:
+        """Write all files of the segment; raises InputError for a split that cannot be learnt from."""
+        for table in encoder.vocabularies:
+            self.builders.setdefault(table, VocabularyBuilder(encoder.vocabularies[table].values.type))
+        splits = write_examples(self.files, self.rows, self.stagers["request"], self.stagers["row"], encoder)
+        found = self.p.connection.sql("SELECT count(*) FROM users").fetchall()
+        num_users = int(found[0][0])
+        counts = {
+            name: write_events(self.files, rows, self.stagers[f"events.{name}"], encoder, num_users) for name, rows in self.events.items()
+        }
+        catalog_rows = write_entities(self.files, "catalog", self.stagers["catalog"], encoder, with_unknown=first)
+        profile_rows = write_entities(self.files, "profiles", self.stagers["profiles"], encoder, with_unknown=first)
+        self.files.entries |= write_keys(self.p, self.plan, self.files.folder)
+        for closable in (*self.stagers.values(), self.rows, *self.events.values()):
+            closable.close()
+        if self.p.labelled and first:
+            _check_splits(self.p.config, splits)
+        return Segment(
+            folder=f"segment-{uuid.uuid4().hex[:12]}", splits=splits, events=counts, catalog_rows=catalog_rows,
+            profile_rows=profile_rows, num_users=num_users, quarantined=quarantined,
+            rows_without_item=self.rows.without_item if self._has("catalog") else 0,
+            events_without_item=sum(rows.without_item for rows in self.events.values()),
+            rows_without_profile=self.rows.without_profile if self._has("profiles") else 0, files=self.files.entries,
+        )  # fmt: skip
+
+
+def _check_splits(config: DataConfig, splits: dict[str, SplitCount]) -> None:
+    """No split that was asked for is empty; the first label has both classes in each."""
+    label = config.labels[0].name
+    asked = config.examples.table if isinstance(config.examples.table, dict) else dict(zip(SPLITS, config.split.fractions, strict=True))
+    for split, count in splits.items():
+        wanted = split in asked and (asked[split] if config.split.by != "given" else True)
+        if not count.rows:
+            if wanted:
+                raise InputError(f"The {split} split is empty: split by {config.split.by!r} gives it no row. Change data.split, or add rows.")
+            continue
+        known = count.rows - count.unlabelled[0]
+        if count.positives[0] in (0, known):
+            raise InputError(
+                f"The {split} split has a single class: {count.positives[0]} of its {known} rows have {label} = 1. "
+                f"Ranking needs both; check the label or data.split."
+            )
+
+
+def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    size = max(len(a), len(b))
+    return np.maximum(np.pad(a, (0, size - len(a))), np.pad(b, (0, size - len(b))))
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table[name].combine_chunks()
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _numpy(table: pa.Table, name: str) -> np.ndarray:
+    return np.asarray(_column(table, name))
+

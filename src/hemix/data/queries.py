@@ -1,0 +1,318 @@
+"""The SQL of preparing: users, item versions, splits, and the sorted streams of examples and events."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from hemix.data.fields import TIME, Part, Plan, Window, time_sql
+from hemix.data.sources import ROW, Sources, literal, quote
+from hemix.errors import InputError
+from hemix.schema import SPLITS, DataConfig, Entity, Events
+
+MICROS = 1_000_000
+USER, ITEM = "_hemix_user", "_hemix_item"
+KEY, FROM, PRINT, INDEX = "_hemix_key", "_hemix_from", "_hemix_print", "_hemix_index"
+REQUEST, GIVEN, WEIGHT, WHERE = "_hemix_request", "_hemix_given", "_hemix_weight", "_hemix_where_"
+
+
+def label_column(index: int) -> str:
+    return f"_hemix_label{index}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preparing:
+    """What every query needs to know."""
+
+    connection: duckdb.DuckDBPyConnection
+    config: DataConfig
+    sources: Sources
+    labelled: bool = True
+    """False when rows are only to be scored: no labels, no weights, no split."""
+
+
+def example_tables(config: DataConfig) -> dict[str, str]:
+    """The raw tables of the examples, by the split they are given for ('' if not given)."""
+    table = config.examples.table
+    return {"": table} if isinstance(table, str) else {split: table[split] for split in SPLITS if split in table}
+
+
+def create_examples(p: Preparing) -> None:
+    """View `examples`: the rows of all example tables with user, item, time, labels and weight under fixed names."""
+    tables = example_tables(p.config)
+    selects: list[str] = []
+    for number, (split, table) in enumerate(tables.items()):
+        selects.append(_example_select(p, table, number, split))
+    p.connection.execute("CREATE OR REPLACE VIEW examples AS " + " UNION ALL BY NAME ".join(selects))
+
+
+def _example_select(p: Preparing, table: str, number: int, split: str) -> str:
+    examples, sources = p.config.examples, p.sources
+    columns = [f"t.* REPLACE (t.{ROW} + {number << 52} AS {ROW})"]
+    for name, column in ((USER, examples.user), (ITEM, examples.item), (REQUEST, examples.request)):
+        if column is not None:
+            sources.require(table, column, f"examples.{name.removeprefix('_hemix_')}")
+        columns.append(f"CAST({'NULL' if column is None else 't.' + quote(column)} AS VARCHAR) AS {name}")
+    if examples.time is not None:
+        kind = sources.require(table, examples.time.column, "examples.time")
+        columns.append(f"{time_sql(examples.time, kind, 't')} AS {TIME}")
+    else:
+        columns.append(f"CAST(NULL AS BIGINT) AS {TIME}")
+    if p.labelled:
+        columns += _targets(p, table, split)
+    where = f"WHERE {examples.where}" if examples.where else ""
+    return f"(SELECT {', '.join(columns)} FROM raw_{table} AS t {where})"
+
+
+def _targets(p: Preparing, table: str, split: str) -> list[str]:
+    columns: list[str] = []
+    for index, label in enumerate(p.config.labels):
+        if label.column is not None:
+            kind = p.sources.require(table, label.column, f"label {label.name!r}")
+            value = f"t.{quote(label.column)}"
+            columns.append(f"{'TRY_' if kind == 'VARCHAR' else ''}CAST({value} AS DOUBLE) AS {label_column(index)}")
+        else:
+            columns.append(f"CAST(({label.sql}) AS DOUBLE) AS {label_column(index)}")
+    columns.append(f"CAST(({p.config.weight or '1'}) AS DOUBLE) AS {WEIGHT}")
+    given = p.config.split.column
+    if split:
+        columns.append(f"{literal(split)} AS {GIVEN}")
+    elif p.config.split.by == "given" and given is not None:
+        p.sources.require(table, given, "split.column")
+        columns.append(f"CAST(t.{quote(given)} AS VARCHAR) AS {GIVEN}")
+    return columns
+
+
+def create_events(p: Preparing, name: str, events: Events) -> None:
+    """View `events_<name>`: rows of a log with user, item and time under fixed names."""
+    for column, role in ((events.user, "user"), (events.item, "item")):
+        p.sources.require(events.table, column, f"events.{name}.{role}")
+    kind = p.sources.require(events.table, events.time.column, f"events.{name}.time")
+    where = f"WHERE {events.where}" if events.where else ""
+    taken = "".join(
+        f", coalesce({history.where}, false) AS {quote(WHERE + key)}"
+        for key, history in p.config.histories.items()
+        if history.events == name and history.where
+    )
+    p.connection.execute(
+        f"CREATE OR REPLACE VIEW events_{name} AS SELECT t.*{taken}, CAST(t.{quote(events.user)} AS VARCHAR) AS {USER}, "
+        f"CAST(t.{quote(events.item)} AS VARCHAR) AS {ITEM}, {time_sql(events.time, kind, 't')} AS {TIME} FROM raw_{events.table} AS t {where}"
+    )
+
+
+def create_entity(p: Preparing, place: str, entity: Entity) -> None:
+    """View `catalog` or `profiles`: a raw entity table with key and start of validity under fixed names."""
+    p.sources.require(entity.table, entity.key, f"{place}.key")
+    start = "CAST(0 AS BIGINT)"
+    if entity.valid_from is not None:
+        kind = p.sources.require(entity.table, entity.valid_from.column, f"{place}.valid_from")
+        start = time_sql(entity.valid_from, kind, "t")
+    p.connection.execute(
+        f"CREATE OR REPLACE VIEW {place} AS SELECT t.*, CAST(t.{quote(entity.key)} AS VARCHAR) AS {KEY}, {start} AS {FROM} FROM raw_{entity.table} AS t"
+    )
+
+
+def create_users(p: Preparing) -> None:
+    """Table `users`: every user key of examples and events with its number; known users keep theirs."""
+    logs = [f"SELECT {USER} AS key FROM good_examples"] if p.config.examples.user else []
+    if p.labelled:
+        logs += [f"SELECT {USER} FROM good_events_{name}" for name in p.config.events]
+    if not logs:
+        p.connection.execute("CREATE OR REPLACE TABLE users AS SELECT key, number FROM known_users")
+        return
+    p.connection.execute(
+        f"CREATE OR REPLACE TABLE users AS SELECT key, number FROM known_users UNION ALL "
+        f"SELECT key, (SELECT count(*) FROM known_users) + row_number() OVER (ORDER BY key) - 1 "
+        f"FROM (SELECT DISTINCT key FROM ({' UNION ALL '.join(logs)}) ANTI JOIN known_users USING (key))"
+    )
+
+
+def create_entity_rows(p: Preparing, place: str, plan: Plan) -> None:
+    """Table `<place>_rows`: new versions of items or users, numbered; `<place>_index`: all versions, known ones first.
+
+    The row of a key that is known with the same values (or, if versioned, the same start) is left out.
+    """
+    parts = plan.blocks[place]
+    entity = p.config.catalog if place == "catalog" else p.config.profiles
+    versioned = entity is not None and entity.valid_from is not None
+    fingerprint = f"hash({', '.join(part.sql for part in parts)})" if parts else "CAST(0 AS UBIGINT)"
+    match = f"k.{KEY} = t.{KEY} AND k.{FROM} = t.{FROM}" + ("" if versioned else f" AND k.{PRINT} = t.{PRINT}")
+    p.connection.execute(
+        f"CREATE OR REPLACE TABLE {place}_rows AS SELECT t.*, (SELECT coalesce(max({INDEX}), 0) FROM known_{place}) + "
+        f"row_number() OVER (ORDER BY {KEY}, {FROM}, {ROW}) AS {INDEX} "
+        f"FROM (SELECT t.*, {fingerprint} AS {PRINT} FROM once_{place} AS t) AS t ANTI JOIN known_{place} AS k ON {match}"
+    )
+    columns = ", ".join([KEY, FROM, PRINT, INDEX, *map(quote, plan.carried[place])])
+    p.connection.execute(
+        f"CREATE OR REPLACE TABLE {place}_index AS SELECT {columns} FROM known_{place} UNION ALL SELECT {columns} FROM {place}_rows"
+    )
+
+
+def create_implicit_catalog(p: Preparing) -> None:
+    """View `once_catalog` where no table describes the items: every item key of examples and events."""
+    logs = [f"SELECT {ITEM} AS key FROM good_examples"] + [f"SELECT {ITEM} FROM good_events_{name}" for name in p.config.events]
+    p.connection.execute(
+        f"CREATE OR REPLACE VIEW once_catalog AS SELECT DISTINCT key AS {KEY}, CAST(0 AS BIGINT) AS {FROM}, CAST(0 AS BIGINT) AS {ROW} "
+        f"FROM ({' UNION ALL '.join(logs)}) WHERE key IS NOT NULL"
+    )
+
+
+def split_sql(p: Preparing) -> str:
+    """SQL: number of the split (0 train, 1 valid, 2 test) of an example `t` of user `u`."""
+    split = p.config.split
+    if isinstance(p.config.examples.table, dict) or split.by == "given":
+        return f"CASE t.{GIVEN} WHEN 'train' THEN 0 WHEN 'valid' THEN 1 ELSE 2 END"
+    train, valid, _ = split.fractions
+    if split.by in ("user", "random"):
+        key = f"t.{USER}" if split.by == "user" else f"CAST(coalesce(t.{USER} || ' ' || t.{TIME}, CAST(t.{ROW} AS VARCHAR)) AS VARCHAR)"
+        share = f"(md5_number_lower({key} || {literal(f'#{split.seed}')}) % 1000003) / 1000003.0"
+        return f"CASE WHEN {share} < {train} THEN 0 WHEN {share} < {train + valid} THEN 1 ELSE 2 END"
+    if split.by == "time":
+        first, second = time_cuts(p)
+        return f"CASE WHEN t.{TIME} < {first} THEN 0 WHEN t.{TIME} < {second} THEN 1 ELSE 2 END"
+    return f"CASE WHEN t.{TIME} < u.cut1 THEN 0 WHEN t.{TIME} < u.cut2 THEN 1 ELSE 2 END"
+
+
+def time_cuts(p: Preparing) -> tuple[int, int]:
+    """Times at which validation and test begin: the rows before them are at most their share."""
+    train, valid, test = p.config.split.fractions
+    found = p.connection.sql(
+        f"SELECT quantile_disc({TIME}, {train}), quantile_disc({TIME}, {min(1.0, train + valid)}), min({TIME}), max({TIME}) FROM good_examples"
+    ).fetchall()
+    if found[0][2] is None:
+        raise InputError("The examples have no row with a time, so that they cannot be split by time.")
+    first, second, earliest, latest = (int(value) for value in found[0])
+    first = max(first, earliest + 1) if valid + test > 0 else latest + 1
+    return first, max(first, second) if test > 0 else latest + 1
+
+
+def create_user_cuts(p: Preparing) -> None:
+    """Add to `users` the times at which validation and test begin for each (split `user_time`)."""
+    train, valid, test = p.config.split.fractions
+    second = f"sorted[1 + CAST(floor({min(1.0, train + valid)} * (len(sorted) - 1e-9)) AS BIGINT)]" if test > 0 else "sorted[-1] + 1"
+    first = f"sorted[1 + CAST(floor({train} * (len(sorted) - 1e-9)) AS BIGINT)]" if valid + test > 0 else "sorted[-1] + 1"
+    p.connection.execute(
+        f"CREATE OR REPLACE TABLE users AS SELECT u.*, greatest(c.first, c.earliest + 1) AS cut1, greatest(c.second, c.first, c.earliest + 1) AS cut2 "
+        f"FROM users AS u LEFT JOIN (SELECT key, {first} AS first, {second} AS second, sorted[1] AS earliest FROM "
+        f"(SELECT {USER} AS key, list({TIME} ORDER BY {TIME}) AS sorted FROM good_examples GROUP BY 1)) AS c USING (key)"
+    )
+
+
+def create_windows(p: Preparing, windows: tuple[Window, ...]) -> None:
+    """Table `window<k>` per window count: running number of events by key and time."""
+    for window in windows:
+        feature = window.feature
+        keys = window_keys(feature.by)
+        logs = f"SELECT {', '.join(keys)}, {TIME} AS time, count(*) AS n FROM good_events_{feature.events}"
+        where = f" WHERE {feature.where}" if feature.where else ""
+        p.connection.execute(
+            f"CREATE OR REPLACE TABLE new_counts{window.index} AS {logs}{where} GROUP BY ALL"
+            if p.labelled
+            else f"CREATE OR REPLACE TABLE new_counts{window.index} AS SELECT * FROM known_window{window.index} LIMIT 0"
+        )
+        p.connection.execute(
+            f"CREATE OR REPLACE TABLE window{window.index} AS SELECT {', '.join(keys)}, time, "
+            f"sum(n) OVER (PARTITION BY {', '.join(keys)} ORDER BY time) AS n "
+            f"FROM (SELECT * FROM new_counts{window.index} UNION ALL SELECT * FROM known_window{window.index})"
+        )
+
+
+def window_keys(by: str) -> list[str]:
+    return {"item": [ITEM], "user": [USER], "user_item": [USER, ITEM]}[by]
+
+
+def _window_joins(p: Preparing, windows: tuple[Window, ...]) -> str:
+    delay = round(p.config.history_delay * MICROS)
+    joins: list[str] = []
+    for window in windows:
+        back = round(window.feature.days * 86400 * MICROS)
+        for side, bound in (("a", f"t.{TIME} - {delay}"), ("b", f"t.{TIME} - {back}")):
+            alias = f"w{window.index}{side}"
+            same = " AND ".join(f"t.{key} = {alias}.{key}" for key in window_keys(window.feature.by))
+            joins.append(f"ASOF LEFT JOIN window{window.index} AS {alias} ON {same} AND {bound} > {alias}.time")
+    return " ".join(joins)
+
+
+def _entity_join(p: Preparing, place: str, alias: str, key: str) -> str:
+    """Join the version of an item or user that was valid at the time of the row `t`."""
+    entity = p.config.catalog if place == "catalog" else p.config.profiles
+    if entity is not None and entity.valid_from is not None:
+        return f"ASOF LEFT JOIN {place}_index AS {alias} ON t.{key} = {alias}.{KEY} AND t.{TIME} >= {alias}.{FROM}"
+    # of a key that was prepared again with other values the newest row counts
+    newest = f"SELECT * FROM {place}_index QUALIFY row_number() OVER (PARTITION BY {KEY} ORDER BY {INDEX} DESC) = 1"
+    return f"LEFT JOIN ({newest}) AS {alias} ON t.{key} = {alias}.{KEY}"
+
+
+def example_query(p: Preparing, plan: Plan, split: str) -> str:
+    """The examples in store order, with all raw values of the blocks `request` and `row`."""
+    config, parts = p.config, (*plan.blocks["request"], *plan.blocks["row"])
+    joins: list[str] = []
+    if config.examples.user:
+        joins.append(f"LEFT JOIN users AS u ON t.{USER} = u.key")
+    if config.examples.item:
+        joins.append(_entity_join(p, "catalog", "c", ITEM))
+    if config.profiles is not None:
+        joins.append(_entity_join(p, "profiles", "p", USER))
+    joins.append(_window_joins(p, plan.windows))
+    columns = [
+        f"CAST({split} AS TINYINT) AS split",
+        "CAST(coalesce(u.number, -1) AS BIGINT) AS \"user\"" if config.examples.user else "CAST(-1 AS BIGINT) AS \"user\"",
+        f"coalesce(t.{TIME}, 0) AS \"time\"",
+        f"coalesce(epoch_us(date_trunc('day', make_timestamptz(t.{TIME}))), 0) AS midnight",
+        f"CAST(coalesce(c.{INDEX}, 0) AS INTEGER) AS item" if config.examples.item else "CAST(0 AS INTEGER) AS item",
+        f"CAST(coalesce(p.{INDEX}, 0) AS INTEGER) AS profile" if config.profiles else "CAST(0 AS INTEGER) AS profile",
+        f"hash(t.{REQUEST}) AS request" if config.examples.request else "CAST(0 AS UBIGINT) AS request",
+        f"t.{ROW} AS \"row\"",
+    ]
+    if p.labelled:
+        columns += [f"{_masked(config, index)} AS label{index}" for index in range(len(config.labels))] + [f"t.{WEIGHT} AS weight"]
+    columns += [f"{part.sql} AS part{index}" for index, part in enumerate(parts)]
+    return f"SELECT {', '.join(columns)} FROM good_examples AS t {' '.join(joins)} {_sampled(p, split)} ORDER BY split, \"user\", \"time\", request, \"row\""
+
+
+def _masked(config: DataConfig, index: int) -> str:
+    mask = config.labels[index].mask
+    value = f"CAST(t.{label_column(index)} AS FLOAT)"
+    if mask is None:
+        return value
+    other = [label.name for label in config.labels].index(mask)
+    return f"CASE WHEN t.{label_column(other)} = 1 THEN {value} ELSE CAST('nan' AS FLOAT) END"
+
+
+def _sampled(p: Preparing, split: str) -> str:
+    sample = p.config.downsample
+    if sample is None or not p.labelled:
+        return ""
+    label = label_column([label.name for label in p.config.labels].index(sample.label))
+    share = f"(md5_number_lower(t.{ROW} || {literal(f'#{sample.seed}')}) % 1000003) / 1000003.0"
+    return f"WHERE NOT (({split}) = 0 AND t.{label} = 0 AND {share} >= {sample.keep})"
+
+
+def create_train_end(p: Preparing, split: str) -> None:
+    """Table `train_end`: each user's last training request; only earlier events may shape the vocabulary."""
+    join = f"JOIN users AS u ON t.{USER} = u.key"
+    p.connection.execute(
+        f"CREATE OR REPLACE TABLE train_end AS SELECT u.number, max(t.{TIME}) AS time FROM good_examples AS t {join} WHERE ({split}) = 0 GROUP BY 1"
+        if p.config.examples.user and p.labelled and p.config.examples.time
+        else "CREATE OR REPLACE TABLE train_end (number BIGINT, time BIGINT)"
+    )
+
+
+def event_query(p: Preparing, plan: Plan, name: str) -> str:
+    """The events of a log in store order, with the raw values of its block and whether each history takes them."""
+    parts = plan.blocks[f"events.{name}"]
+    delay = round(p.config.history_delay * MICROS)
+    columns = [
+        "CAST(u.number AS BIGINT) AS \"user\"",
+        f"t.{TIME} AS time",
+        f"CAST(coalesce(c.{INDEX}, 0) AS INTEGER) AS item",
+        f"coalesce(t.{TIME} < e.time - {delay}, false) AS visible",
+    ]
+    for history, spec in p.config.histories.items():
+        if spec.events == name and spec.where:
+            columns.append(f"t.{quote(WHERE + history)}")
+    columns += [f"{part.sql} AS part{index}" for index, part in enumerate(parts)]
+    return (
+        f"SELECT {', '.join(columns)} FROM good_events_{name} AS t JOIN users AS u ON t.{USER} = u.key "
+        f"{_entity_join(p, 'catalog', 'c', ITEM)} LEFT JOIN train_end AS e ON u.number = e.number "
+        f"ORDER BY \"user\", \"time\", t.{ROW}"
+    )

@@ -1,0 +1,250 @@
+"""Raw tables as DuckDB views: every row knows its file and its place in it.
+
+Text files are parsed once, into Parquet in the staging folder; Parquet files are read where they are. A view
+`raw_<table>` has the table's columns and `_hemix_row`: a number that orders rows by file, then by place.
+"""
+
+import glob
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from hemix.errors import InputError, suggestion
+from hemix.schema import RESERVED_PREFIX, Table
+
+ROW = f"{RESERVED_PREFIX}_row"
+FILE = f"{RESERVED_PREFIX}_file"
+ROWS_PER_FILE = 2**40
+SNIFF_WHOLE_FILE_BYTES = 256 * 2**20
+FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+def quote(name: str) -> str:
+    """A SQL identifier, safe for any column name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str | Path) -> str:
+    """A SQL text literal."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def connect(staging: Path, *, memory_limit: str, threads: int | None, timezone: str | None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection that spills to `staging` beyond `memory_limit` and reads zoneless times in `timezone`.
+
+    Raises InputError if the time zone is not known.
+    """
+    config: dict[str, Any] = {
+        "memory_limit": memory_limit,
+        "temp_directory": str(staging / "spill"),
+        "preserve_insertion_order": "false",
+    }
+    if threads is not None:
+        config["threads"] = str(threads)
+    connection = duckdb.connect(str(staging / "work.duckdb"), config=config)
+    connection.execute("SET enable_progress_bar = false")
+    try:
+        connection.execute(f"SET TimeZone = {literal(timezone or 'UTC')}")
+    except duckdb.Error as error:
+        raise InputError(f"data.timezone must be an IANA name such as Europe/Berlin, got {timezone!r}: {error}") from None
+    return connection
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that breaks a rule: where it stands and why."""
+
+    table: str
+    file: str
+    row: int
+    """1-based, without the header line; 0 if the place is not known."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"table {self.table}, file {self.file}, row {self.row}: {self.reason}"
+
+
+class Sources:
+    """The raw tables of an experiment, opened as views of one connection.
+
+    `root` is the folder that relative paths start at. Rows that a text parser rejects are kept in `bad_rows`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], root: Path, staging: Path) -> None:
+        self.connection = connection
+        self.bad_rows: list[BadRow] = []
+        self._files: dict[str, list[str]] = {}
+        self._staged: set[str] = set()
+        self._root = root
+        self._staging = staging
+        self._columns: dict[str, dict[str, str]] = {}
+        for name, table in tables.items():
+            self._open(name, table)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Column names of a table with their DuckDB types."""
+        return self._columns[table]
+
+    def require(self, table: str, column: str, place: str) -> str:
+        """The type of a column; InputError with the known names if the table lacks it."""
+        columns = self._columns[table]
+        if column not in columns:
+            raise InputError(
+                f"{place} needs column {column!r}, which table {table!r} ({', '.join(self._files[table])}) does not have; "
+                f"its columns are: {', '.join(columns)}.{suggestion(column, columns)}"
+            )
+        return columns[column]
+
+    def locate(self, table: str, row: int) -> tuple[str, int]:
+        """File and 1-based row of a `_hemix_row`."""
+        files = self._files[table]
+        if table not in self._staged:
+            return files[row // ROWS_PER_FILE], row % ROWS_PER_FILE + 1
+        found = self.connection.sql(
+            f"SELECT {FILE}, {row} - (SELECT min({ROW}) FROM raw_{table} AS b WHERE b.{FILE} = a.{FILE}) + 1 "
+            f"FROM raw_{table} AS a WHERE {ROW} = {row}"
+        ).fetchall()
+        return (str(found[0][0]), int(found[0][1])) if found else (files[0], 0)
+
+    def _open(self, name: str, table: Table) -> None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise InputError(f"A table name must be a plain word (letters, digits, _), got {name!r}.")
+        if table.sql is not None:
+            self._files[name] = ["sql"]
+            self._stage(name, f"SELECT *, 'sql' AS {FILE} FROM ({table.sql.rstrip().rstrip(';')})")
+        else:
+            files = self._find(name, table)
+            self._files[name] = files
+            kind = _format(name, table, files)
+            if kind == "parquet":
+                self._open_parquet(name, files)
+            else:
+                self._stage_text(name, table, files, kind)
+        self._columns[name] = {
+            str(column): str(kind)
+            for column, kind, *_ in self.connection.sql(f"DESCRIBE raw_{name}").fetchall()
+            if not str(column).startswith(RESERVED_PREFIX)
+        }
+        _reject_twins(name, self._files[name], self._columns[name])
+        self.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self._hidden(name))}) FROM raw_{name}")
+
+    def _hidden(self, name: str) -> list[str]:
+        return [ROW, FILE] if name in self._staged else [ROW]
+
+    def _find(self, name: str, table: Table) -> list[str]:
+        patterns = [table.path] if isinstance(table.path, str) else list(table.path or ())
+        files: list[str] = []
+        for pattern in patterns:
+            path = Path(pattern) if Path(pattern).is_absolute() else self._root / pattern
+            found = sorted(glob.glob(str(path), recursive=True)) or ([str(path)] if path.exists() else [])
+            if not found:
+                raise InputError(f"Table {name!r}: no file at {path}. Check tables.{name}.path; relative paths start at {self._root}.")
+            files.extend(found)
+        for file in files:
+            if Path(file).is_dir():
+                raise InputError(f"Table {name!r}: {file} is a folder; name the files, for example {file}/*.parquet.")
+            if Path(file).stat().st_size == 0:
+                raise InputError(f"Table {name!r}: file {file} is empty (0 bytes); a table needs at least a header and a row.")
+        return files
+
+    def _open_parquet(self, name: str, files: list[str]) -> None:
+        listed = "[" + ", ".join(literal(file) for file in files) + "]"
+        number = f"(list_position({listed}, filename) - 1) * {ROWS_PER_FILE} + file_row_number"
+        self._run(
+            name,
+            f"CREATE OR REPLACE VIEW raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), CAST({number} AS BIGINT) AS {ROW} "
+            f"FROM read_parquet({listed}, filename = true, file_row_number = true)",
+        )
+
+    def _stage_text(self, name: str, table: Table, files: list[str], kind: str) -> None:
+        listed = "[" + ", ".join(literal(file) for file in files) + "]"
+        if kind == "jsonl":
+            reader = f"read_json({listed}, format = 'newline_delimited', filename = {literal(FILE)})"
+        else:
+            size = sum(Path(file).stat().st_size for file in files)
+            options = [f"filename = {literal(FILE)}", "store_rejects = true", f"rejects_table = 'rejects_{name}'", f"rejects_scan = 'scans_{name}'"]
+            if size <= SNIFF_WHOLE_FILE_BYTES:
+                options.append("sample_size = -1")
+            if table.delimiter is not None:
+                options.append(f"delim = {literal(table.delimiter)}")
+            if table.columns is not None:
+                options.append("header = false, names = [" + ", ".join(literal(column) for column in table.columns) + "]")
+            else:
+                options.append("header = true")
+            reader = f"read_csv({listed}, {', '.join(options)})"
+        self._stage(name, f"SELECT * FROM {reader}")
+        if kind == "csv":
+            self._collect_rejects(name)
+
+    def _stage(self, name: str, query: str) -> None:
+        """Write a query's result to one Parquet file, in its own order, and open that."""
+        path = self._staging / f"raw_{name}.parquet"
+        self._staged.add(name)
+        self.connection.execute("SET preserve_insertion_order = true")
+        self._run(name, f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION lz4_raw)")
+        self.connection.execute("SET preserve_insertion_order = false")
+        self._run(
+            name,
+            f"CREATE OR REPLACE VIEW raw_{name} AS SELECT * EXCLUDE (file_row_number), file_row_number AS {ROW} "
+            f"FROM read_parquet({literal(path)}, file_row_number = true)",
+        )
+
+    def _collect_rejects(self, name: str) -> None:
+        rows = self.connection.sql(
+            f"SELECT DISTINCT s.file_path, r.line, r.column_name, r.error_type, r.csv_line "
+            f"FROM rejects_{name} r JOIN scans_{name} s USING (scan_id, file_id) ORDER BY s.file_path, r.line"
+        ).fetchall()
+        for file, line, column, kind, text in rows:
+            reason = f"column {column}: {str(kind).lower()} in line {line}: {str(text)[:80]!r}"
+            self.bad_rows.append(BadRow(table=name, file=str(file), row=max(int(line) - 1, 0), reason=reason))
+
+    def _run(self, name: str, statement: str) -> None:
+        try:
+            self.connection.execute(statement)
+        except duckdb.Error as error:
+            files = ", ".join(self._files[name][:3])
+            text = str(error).strip()
+            if "No space left" in text or "could not write" in text.lower():
+                raise InputError(f"The disk is full while reading table {name!r} ({files}): free space and prepare again. {text.splitlines()[0]}") from None
+            raise InputError(f"Table {name!r} ({files}) cannot be read: {_first_lines(text)}") from None
+
+
+def _first_lines(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines()[:4] if line.strip())
+
+
+def _format(name: str, table: Table, files: Iterable[str]) -> str:
+    if table.format is not None:
+        return table.format
+    kinds: set[str] = set()
+    for file in files:
+        suffix = Path(file.removesuffix(".gz").removesuffix(".zst")).suffix.lower()
+        if suffix not in FORMATS:
+            raise InputError(f"Table {name!r}: the ending of {file} says no format; set tables.{name}.format to csv, parquet or jsonl.")
+        kinds.add(FORMATS[suffix])
+    if len(kinds) > 1:
+        raise InputError(f"Table {name!r} mixes formats ({', '.join(sorted(kinds))}); declare one table for each.")
+    return kinds.pop()
+
+
+def _reject_twins(name: str, files: list[str], columns: Mapping[str, str]) -> None:
+    """DuckDB renames a repeated column to `x_1`; a table where both stand would be read wrongly in silence."""
+    lower: dict[str, str] = {}
+    for column in columns:
+        match = re.fullmatch(r"(.+)_1", column)
+        if column.lower() in lower or (match and match.group(1) in columns and _header_repeats(files[0], match.group(1))):
+            twin = match.group(1) if match else column
+            raise InputError(f"Table {name!r}, file {files[0]}: column {twin!r} is named twice; column names must be unique (SQL ignores case).")
+        lower[column.lower()] = column
+
+
+def _header_repeats(file: str, column: str) -> bool:
+    if not file.endswith((".csv", ".tsv", ".txt")):
+        return False
+    with Path(file).open(encoding="utf-8", errors="replace") as lines:
+        header = re.split(r"[,;\t|]", lines.readline().strip())
+    return [cell.strip().strip('"') for cell in header].count(column) > 1
