@@ -1,0 +1,1 @@
+"""Training: budget, optimizers, validation, checkpoints that resume bit for bit, and the run folder."""
