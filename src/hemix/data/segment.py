@@ -121,7 +121,8 @@ class SplitWriter:
     def _starts_request(self, values: dict[str, np.ndarray]) -> np.ndarray:
         """Rows whose user, time, request key or request features differ from the row before."""
         num_rows = len(values["user"])
-        first = np.ones(num_rows, bool) if self._last is None else np.zeros(num_rows, bool)
+        first = np.zeros(num_rows, bool)
+        first[0] = self._last is None
         anonymous = values["user"] < 0
         for name in ("user", "time", "request", "request_ids", "request_numbers"):
             now = values[name]
