@@ -1,0 +1,151 @@
+"""DLRM: dot interaction of embeddings (https://arxiv.org/abs/1906.00091).
+
+    z_0    = MLP_bottom(numbers)                       numbers of request and candidate, each with a flag where missing
+    Z      = {<z_i, z_j> : i < j}                      z: z_0, every embedded field, every pooled history field
+    logits = MLP_top([Z ; z_0 ; z_1 ; ...])
+
+A history is a multi-valued feature: each event field, pooled over the events, is one z. Filled gaps and differences:
+docs/models/dlrm.md. Parity test: tests/parity/test_dlrm.py.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from hemix.batch import FieldSpec, HistorySpec, Inputs
+from hemix.config import Config
+from hemix.models.histories import comparable_histories, named_histories, prefixed, under
+from hemix.nn.fields import Fields, Layout, Layouts, State, common_width
+from hemix.nn.mlp import MLP, SplitLinear
+from hemix.nn.ragged import Ragged
+from hemix.nn.target_attention import TargetAttention
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class DLRMConfig(Config):
+    """Sizes of DLRM; which of them are the paper's: docs/models/dlrm.md."""
+
+    name: Literal["dlrm"] = "dlrm"
+    embedding_dim: Width = 16
+    """Width of every embedding; a feature's `dim` must be the same or unset."""
+    histories: tuple[str, ...] | None = None
+    """Histories to pool; None: all of the data."""
+    history_pooling: Literal["mean", "target_attention"] = "mean"
+    attention_hidden: tuple[Width, ...] = Field(default=(64,), min_length=1)
+    """Of `target_attention`: widths of the activation unit's hidden layers."""
+    bottom_hidden: tuple[Width, ...] = (64,)
+    """Hidden widths of the bottom MLP; its output is as wide as an embedding."""
+    top_hidden: tuple[Width, ...] = Field(default=(256, 128), min_length=1)
+    embeddings_to_top: bool = True
+    """Give the top MLP all vectors z; false: only z_0, as in the paper."""
+
+    def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
+        """The histories that the model reads. Raises ConfigError for one that is missing or cannot be compared."""
+        if self.history_pooling == "target_attention":
+            return comparable_histories(inputs, self.histories)
+        return named_histories(inputs, self.histories)
+
+
+class DLRM(nn.Module):
+    """Backbone. Mean-pooled histories belong to the request, attended ones to the candidate.
+
+    Products of two request vectors, and their part of the top MLP's first layer, are made once per request.
+    """
+
+    request_pairs: Tensor
+    candidate_pairs: Tensor
+
+    def __init__(self, config: DLRMConfig, inputs: Inputs, layouts: Layouts) -> None:
+        super().__init__()
+        self._config = config
+        self._names = tuple(history.name for history in inputs.histories)
+        self._request = _Split(inputs.request, layouts.request)
+        self._candidate = _Split(inputs.candidate, layouts.candidate)
+        self._width = _one_width([self._request.vectors, self._candidate.vectors, *layouts.histories.values()])
+        self._attention: dict[str, TargetAttention] = {}
+        if config.history_pooling == "target_attention":
+            for history in inputs.histories:
+                shared = [name for name in history.shared if name not in self._candidate.numbers]
+                layout = layouts.histories[history.name]
+                self._attention[history.name] = TargetAttention(shared, layout, config.attention_hidden, softmax=True)
+        self.attention = nn.ModuleList(self._attention.values())
+        num_numbers = len(self._request.numbers) + len(self._candidate.numbers)
+        self.bottom = MLP(2 * num_numbers, (*config.bottom_hidden, self._width)) if num_numbers else None
+        pooled = sum(len(history.fields) for history in inputs.histories)
+        attended = pooled if self._attention else 0
+        self._build_top(
+            num_request=len(self._request.vectors.names) + pooled - attended,
+            num_candidate=len(self._candidate.vectors.names) + attended + (self.bottom is not None),
+            num_tasks=len(inputs.tasks),
+        )
+
+    def _build_top(self, *, num_request: int, num_candidate: int, num_tasks: int) -> None:
+        hidden = self._config.top_hidden
+        self.register_buffer("request_pairs", _pairs(num_request), persistent=False)
+        self.register_buffer("candidate_pairs", _pairs(num_candidate), persistent=False)
+        to_top = (num_request, num_candidate) if self._config.embeddings_to_top else (0, int(self.bottom is not None))
+        self.first = SplitLinear(
+            len(self.request_pairs) + to_top[0] * self._width,
+            len(self.candidate_pairs) + num_request * num_candidate + to_top[1] * self._width,
+            hidden[0],
+        )
+        self.rest = nn.Sequential(nn.ReLU(), MLP(hidden[0], hidden[1:]), nn.Linear(hidden[-1], num_tasks))
+
+    def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
+        if name in self._attention:
+            return prefixed(name, self._attention[name].encode(events, attended))
+        kept = attended[:, :, None].to(events.values.dtype)
+        mean = (events.values * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
+        return {f"{name}.mean": mean}
+
+    def encode_request(self, request: Fields, histories: State) -> State:
+        means = [] if self._attention else [histories[f"{name}.mean"] for name in self._names]
+        values = torch.cat([request.select(self._request.vectors.names).values, *means], dim=1)
+        vectors = values.unflatten(1, (-1, self._width))
+        top = [_products(vectors, self.request_pairs), *([values] if self._config.embeddings_to_top else [])]
+        return {
+            "numbers": request.select(self._request.numbers).values,
+            "vectors": vectors,
+            "top": self.first.request(torch.cat(top, dim=1)),
+        }
+
+    def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
+        dense = []
+        if self.bottom is not None:
+            numbers = [ragged.spread(state["numbers"]), candidate.select(self._candidate.numbers).values]
+            dense = [self.bottom(torch.cat(numbers, dim=1))]
+        interests = [attention(candidate, under(name, state), ragged) for name, attention in self._attention.items()]
+        values = torch.cat([*dense, candidate.select(self._candidate.vectors.names).values, *interests], dim=1)
+        vectors = values.unflatten(1, (-1, self._width))
+        crossed = torch.bmm(vectors, ragged.spread(state["vectors"]).transpose(1, 2)).flatten(1)
+        own = _products(vectors, self.candidate_pairs)
+        top = torch.cat([own, crossed, *([values] if self._config.embeddings_to_top else dense)], dim=1)
+        return self.rest(self.first.candidate(top, ragged.spread(state["top"])))
+
+
+class _Split:
+    """The fields of one side that are vectors, and the names of those that are raw numbers."""
+
+    def __init__(self, fields: tuple[FieldSpec, ...], layout: Layout) -> None:
+        self.numbers = tuple(field.name for field in fields if field.kind == "number")
+        self.vectors = layout.select([name for name in layout.names if name not in self.numbers])
+
+
+def _one_width(layouts: list[Layout]) -> int:
+    names = tuple(name for layout in layouts for name in layout.names)
+    widths = tuple(width for layout in layouts for width in layout.widths)
+    return common_width(Layout(names=names, widths=widths), "model.name 'dlrm'")
+
+
+def _pairs(count: int) -> Int[Tensor, " P"]:
+    """Where the products i < j stand in a flat (count, count) matrix."""
+    row, column = torch.triu_indices(count, count, offset=1)
+    return row * count + column
+
+
+def _products(vectors: Float[Tensor, "N M D"], pairs: Int[Tensor, " P"]) -> Float[Tensor, "N P"]:
+    return torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1).index_select(1, pairs)

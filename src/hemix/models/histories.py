@@ -1,0 +1,47 @@
+"""Which histories a model reads: names from its configuration against what the data has."""
+
+from hemix.batch import HistorySpec, Inputs
+from hemix.errors import ConfigError, suggestion
+from hemix.nn.fields import State
+
+
+def find_history(inputs: Inputs, name: str, key: str) -> HistorySpec:
+    """The history `name`, which the configuration key `key` asks for. Raises ConfigError if the data has none."""
+    known = {history.name: history for history in inputs.histories}
+    if name not in known:
+        have = f"the data has {', '.join(sorted(known))}" if known else "the data has no histories"
+        raise ConfigError(
+            f"{key} must name a history of the data, got {name!r}; {have}.{suggestion(name, known)} "
+            f"Declare it under data.histories or change {key}."
+        )
+    return known[name]
+
+
+def named_histories(inputs: Inputs, names: tuple[str, ...] | None) -> tuple[HistorySpec, ...]:
+    """The histories that `model.histories` asks for; None asks for all. Raises ConfigError if one is not there."""
+    if names is None:
+        return inputs.histories
+    return tuple(find_history(inputs, name, "model.histories") for name in dict.fromkeys(names))
+
+
+def comparable_histories(inputs: Inputs, names: tuple[str, ...] | None) -> tuple[HistorySpec, ...]:
+    """The same for target attention: each must share a field with the candidate. Raises ConfigError if not."""
+    found = named_histories(inputs, names)
+    for history in found:
+        if not history.shared:
+            raise ConfigError(
+                f"Target attention compares fields that event and candidate share; history {history.name!r} shares "
+                f"none. Add item_features to data.histories.{history.name}, or leave it out of model.histories."
+            )
+    return found
+
+
+def prefixed(name: str, encoded: State) -> State:
+    """Keys of an encoded history, put under the history's name."""
+    return {f"{name}.{key}": value for key, value in encoded.items()}
+
+
+def under(name: str, state: State) -> State:
+    """What `prefixed` put under the history's name."""
+    start = f"{name}."
+    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}

@@ -1,0 +1,129 @@
+"""The parts of a model in a row, in two steps: what belongs to the request, once; then its candidates.
+
+    state  = ranker.encode(requests)                           every tensor with the leading axis R
+    logits = ranker.score(state, candidates, offsets)          (N, K)
+
+`encode(x)` is ``encode_now(x, remember(x))``. Only what `remember` returns may be kept from one request of a user to
+another: it reads the `older` histories, which end at the cut, and nothing else.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hemix.batch import Batch, Columns, Inputs, Requests
+from hemix.errors import ConfigError
+from hemix.models import MODELS, ModelConfig
+from hemix.nn.embedding import FeatureEmbedding
+from hemix.nn.fields import State
+from hemix.nn.memory import available_memory
+from hemix.nn.ragged import Ragged
+
+
+class Ranker(nn.Module):
+    """Embedding and backbone. Returns logits, never probabilities; knows no optimizer, device, file or loss."""
+
+    def __init__(self, inputs: Inputs, config: ModelConfig) -> None:
+        super().__init__()
+        kind = MODELS[config.name]
+        self.inputs = inputs
+        self.config = config
+        self._histories = config.used_histories(inputs)
+        read = replace(inputs, histories=self._histories)
+        self.embedding = FeatureEmbedding(read, config.embedding_dim, numbers=kind.numbers)
+        self.backbone = kind.build(config, read, self.embedding.layouts)
+
+    def remember(self, requests: Requests) -> State:
+        """What depends on the older histories alone."""
+        return self._encode_histories(requests, older=True)
+
+    def encode_now(self, requests: Requests, memory: State) -> State:
+        """All that is known before a candidate is seen; `memory` comes from `remember`."""
+        histories = {**memory, **self._encode_histories(requests, older=False)}
+        fields = self.embedding.request(requests.columns)
+        return {**histories, **self.backbone.encode_request(fields, histories)}
+
+    def encode(self, requests: Requests) -> State:
+        return self.encode_now(requests, self.remember(requests))
+
+    def score(self, state: State, candidates: Columns, offsets: Int[Tensor, " R+1"]) -> Float[Tensor, "N K"]:
+        """Logits of the candidates; those of request r are rows ``offsets[r] .. offsets[r + 1]``."""
+        fields = self.embedding.candidate(candidates)
+        if not len(candidates.ids):
+            return fields.values.new_zeros(0, len(self.inputs.tasks))
+        return self.backbone.score(state, fields, Ragged(offsets, len(candidates.ids)))
+
+    def forward(self, batch: Batch) -> Float[Tensor, "N K"]:
+        return self.score(self.encode(batch.requests), batch.candidates, batch.offsets)
+
+    def _encode_histories(self, requests: Requests, *, older: bool) -> State:
+        state: State = {}
+        for history in self._histories:
+            if (history.part == "older") == older:
+                events, attended = self.embedding.history(history.name, requests.histories[history.name])
+                state.update(self.backbone.encode_history(history.name, events, attended))
+        return state
+
+
+TABLE_COPIES = 1.25
+"""Bytes in training per byte of a table: its weights, row-wise optimizer state, gradients of the rows of a batch."""
+DENSE_COPIES = 4.0
+"""The same for dense parameters: weights, gradients and two moments."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterCount:
+    """Numbers of parameters, known without building the model."""
+
+    tables: int
+    dense: int
+    by_part: dict[str, int]
+    """Of each part of the model: ``embedding``, and the direct children of the backbone."""
+
+
+def count_parameters(inputs: Inputs, config: ModelConfig) -> ParameterCount:
+    """Count the parameters of a model without allocating them."""
+    with torch.device("meta"):
+        ranker = Ranker(inputs, config)
+    by_part: dict[str, int] = {}
+    for name, parameter in ranker.named_parameters():
+        owner, part = name.split(".")[:2]
+        key = part if owner == "backbone" else owner
+        by_part[key] = by_part.get(key, 0) + parameter.numel()
+    tables = sum(table.numel() for table in ranker.embedding.tables)
+    return ParameterCount(tables=tables, dense=sum(by_part.values()) - tables, by_part=by_part)
+
+
+def check_memory(
+    inputs: Inputs, config: ModelConfig, *, table_copies: float = TABLE_COPIES, memory: int | None = None
+) -> int:
+    """Bytes that training needs for parameters, gradients and optimizer; estimated before anything is allocated.
+
+    `table_copies` is 4 under an optimizer that keeps two dense moments. Raises ConfigError if the estimate exceeds
+    `memory` bytes (None: what the system has left).
+    """
+    count = count_parameters(inputs, config)
+    needed = int(4 * (table_copies * count.tables + DENSE_COPIES * count.dense))
+    available = available_memory() if memory is None else memory
+    if available is not None and needed > available:
+        largest = max(inputs.tables, key=lambda table: table.num_ids * (table.dim or config.embedding_dim))
+        raise ConfigError(
+            f"A model must fit into memory: this {config.name} needs about {needed / 1e9:.1f} GB to train "
+            f"({count.tables:,} parameters in tables, {count.dense:,} others), {available / 1e9:.1f} GB are left. "
+            f"Lower model.embedding_dim, or the number of ids (largest table: {largest.name!r}, {largest.num_ids:,} "
+            f"ids) by min_count, max_size or hash_buckets."
+        )
+    return needed
+
+
+def build_ranker(inputs: Inputs, config: ModelConfig, *, seed: int, memory: int | None = None) -> Ranker:
+    """A ranker with initial weights that depend on `seed` alone; the global random state is left as it was.
+
+    Raises ConfigError if training it would not fit into `memory` bytes (None: what the system has left).
+    """
+    check_memory(inputs, config, memory=memory)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return Ranker(inputs, config)
