@@ -65,6 +65,8 @@ class Manifest(Config):
     inputs: Inputs
     encoder: dict[str, FileEntry]
     segments: tuple[Segment, ...]
+    raw_columns: dict[str, dict[str, str]]
+    """Columns of the raw tables with their types: what a table to be scored is checked against."""
 
     @property
     def hash(self) -> str:

@@ -75,7 +75,7 @@ def prepare(
         manifest = _prepare_segment(config, out, folder, existing, root, on_bad_rows, memory_limit, threads)
         _commit(out, folder, manifest)
     except (OSError, duckdb.Error) as error:
-        raise _disk_error(error, out) from error
+        raise disk_error(error, out) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if is_new and not any(out.iterdir()):
@@ -83,7 +83,8 @@ def prepare(
     return Store.open(out)
 
 
-def _disk_error(error: Exception, out: Path) -> Exception:
+def disk_error(error: Exception, out: Path) -> Exception:
+    """What an error of the disk or of DuckDB means to the user."""
     text = str(error)
     if getattr(error, "errno", None) == 28 or "No space left" in text or "max_temp_directory_size" in text:
         return StoreError(f"The disk is full while preparing {out}; nothing was changed. Free space and prepare again. ({text.splitlines()[0]})")
@@ -142,7 +143,7 @@ def _prepare_segment(
             sync_folder(path)
     inputs = existing.inputs if existing else make_inputs(config, plan, encoder)
     segments = (*existing.segments, segment) if existing else (segment,)
-    return Manifest(config=config, inputs=inputs, encoder=encoder_files, segments=segments)
+    return Manifest(config=config, inputs=inputs, encoder=encoder_files, segments=segments, raw_columns={name: sources.columns(name) for name in config.tables})
 
 
 class SegmentBuilder:
@@ -171,10 +172,12 @@ class SegmentBuilder:
             if self._has(place):
                 create_entity_rows(p, place, self.plan)
         create_windows(p, self.plan.windows)
-        split = split_sql(p) if p.labelled else "0"
+        if not p.labelled:
+            return self._stage_examples("0")
+        split = split_sql(p)
         create_train_end(p, split)
         self._stage_examples(split)
-        for name in config.events if p.labelled else ():
+        for name in config.events:
             self._stage_events(name)
         if self._has("catalog"):
             seen = self.rows.train_items

@@ -131,6 +131,9 @@ def create_entity_rows(p: Preparing, place: str, plan: Plan) -> None:
 
     The row of a key that is known with the same values (or, if versioned, the same start) is left out.
     """
+    if not p.labelled:
+        p.connection.execute(f"CREATE OR REPLACE VIEW {place}_index AS SELECT * FROM known_{place}")
+        return
     parts = plan.blocks[place]
     entity = p.config.catalog if place == "catalog" else p.config.profiles
     versioned = entity is not None and entity.valid_from is not None

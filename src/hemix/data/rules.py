@@ -32,13 +32,8 @@ def check_tables(p: Preparing, plan: Plan, on_bad_rows: OnBadRows) -> list[BadRo
     parts = (*plan.blocks["request"], *plan.blocks["row"])
     checker.apply(tables[0], "examples", _example_rules(p, plan), split_by=dict(enumerate(tables)))
     checker.not_all_null(tables[0], "good_examples", parts)
-    if p.labelled:
-        for name, events in p.config.events.items():
-            create_events(p, name, events)
-            rules = [not_null(events.user, f"t.{USER}", "the user"), not_null(events.item, f"t.{ITEM}", "the item")]
-            rules += time_rules(events.time, f"t.{TIME}") + part_rules(plan.blocks[f"events.{name}"])
-            checker.apply(events.table, f"events_{name}", rules)
-            checker.not_all_null(events.table, f"good_events_{name}", plan.blocks[f"events.{name}"])
+    if not p.labelled:
+        return checker.bad_rows
     for place, entity in (("catalog", p.config.catalog), ("profiles", p.config.profiles)):
         if entity is None:
             continue
@@ -50,6 +45,12 @@ def check_tables(p: Preparing, plan: Plan, on_bad_rows: OnBadRows) -> list[BadRo
         keys = [KEY] if entity.valid_from is None else [KEY, FROM]
         checker.duplicates(entity.table, place, keys, place)
         checker.not_all_null(entity.table, f"once_{place}", plan.blocks[place])
+    for name, events in p.config.events.items():
+        create_events(p, name, events)
+        rules = [not_null(events.user, f"t.{USER}", "the user"), not_null(events.item, f"t.{ITEM}", "the item")]
+        rules += time_rules(events.time, f"t.{TIME}") + part_rules(plan.blocks[f"events.{name}"])
+        checker.apply(events.table, f"events_{name}", rules)
+        checker.not_all_null(events.table, f"good_events_{name}", plan.blocks[f"events.{name}"])
     if p.config.catalog is None and p.config.examples.item is not None:
         create_implicit_catalog(p)
     return checker.bad_rows

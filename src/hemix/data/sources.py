@@ -71,17 +71,25 @@ class BadRow:
 class Sources:
     """The raw tables of an experiment, opened as views of one connection.
 
-    `root` is the folder that relative paths start at. Rows that a text parser rejects are kept in `bad_rows`.
+    `root` is the folder that relative paths start at; `known` are columns of tables that are not opened again. Rows
+    that a text parser rejects are kept in `bad_rows`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], root: Path, staging: Path) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        tables: Mapping[str, Table],
+        root: Path,
+        staging: Path,
+        known: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.connection = connection
         self.bad_rows: list[BadRow] = []
         self._files: dict[str, list[str]] = {}
         self._staged: set[str] = set()
         self._root = root
         self._staging = staging
-        self._columns: dict[str, dict[str, str]] = {}
+        self._columns: dict[str, dict[str, str]] = {name: dict(columns) for name, columns in (known or {}).items()}
         for name, table in tables.items():
             self._open(name, table)
 
@@ -130,9 +138,10 @@ class Sources:
             if not str(column).startswith(RESERVED_PREFIX)
         }
         _reject_twins(name, self._files[name], self._columns[name])
-        self.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self._hidden(name))}) FROM raw_{name}")
+        self.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self.hidden(name))}) FROM raw_{name}")
 
-    def _hidden(self, name: str) -> list[str]:
+    def hidden(self, name: str) -> list[str]:
+        """Columns of a raw view that are not the table's own."""
         return [ROW, FILE] if name in self._staged else [ROW]
 
     def _find(self, name: str, table: Table) -> list[str]:
