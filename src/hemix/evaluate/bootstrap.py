@@ -26,6 +26,7 @@ EXACT_WORK = 400_000_000
 POOLED_UNITS = 1_000
 POOLED_BINS = 1_000
 CHUNK_COUNTS = 4_000_000
+CACHE_CELLS = 50_000
 LEVEL = 0.95
 MIN_DEFINED = 0.95
 """Share of draws that must define a metric for its interval to be given."""
@@ -83,7 +84,7 @@ class Units:
 class Sample:
     """Rows prepared so that every metric of a resampled split is quick to get.
 
-    `ndcg_k`: the cuts of NDCG. With `full`, average precision, ECE, COPC and Brier score are given too.
+    `ndcg_k`: the cuts of NDCG. With `full`, average precision and ECE are given too.
     """
 
     def __init__(self, rated: Rated, units: Units, *, ndcg_k: tuple[int, ...] = (), full: bool = True) -> None:
@@ -104,9 +105,8 @@ class Sample:
             found = {"gauc": total["gauc"] / total["gauc rows"], "log_loss": loss, "ne": loss / entropy}
             for k in self._ndcg_k:
                 found[f"ndcg@{k}"] = total[f"ndcg@{k}"] / total[f"ndcg@{k} groups"]
-            if self._full:
-                found["brier"] = total["squares"] / total["rows"]
-                found["copc"] = total["labels"] / total["predicted"]
+            found["brier"] = total["squares"] / total["rows"]
+            found["copc"] = total["labels"] / total["predicted"]
             return found | self._ranking.metrics(counts, full=self._full)
 
 
@@ -146,15 +146,18 @@ class _Class:
     def __init__(self, rated: Rated, units: Units, rows: Int[np.ndarray, " C"], bins: Int[np.ndarray, " N"]) -> None:
         order = rows[np.argsort(-rated.logits[rows])]
         self.falling = -rated.logits[order]
-        self.bins = bins[order]
-        predicted = probabilities(rated.logits[order])
-        self.residuals = predicted - rated.labels[order]
+        self.residuals = probabilities(rated.logits[order]) - rated.labels[order]
+        self.bin_ends = np.searchsorted(-bins[order], -np.arange(NUM_BINS + 1)[::-1], side="right")
         self._units = units.codes[order]
         self._weights = None if rated.weights is None else rated.weights[order].astype(np.float64)
 
-    def mass(self, counts: Float[np.ndarray, " U"]) -> Float[np.ndarray, " C"]:
-        drawn = counts.take(self._units)
+    def mass(self, counts: Counts) -> Float[np.ndarray, "B C"]:
+        drawn = counts.take(self._units, axis=1)
         return drawn if self._weights is None else drawn * self._weights
+
+    def residual_sums(self, mass: Float[np.ndarray, "B C"]) -> Float[np.ndarray, "B bins"]:
+        """Prediction minus outcome, summed over each calibration bin."""
+        return np.diff(_running(mass * self.residuals).take(self.bin_ends, axis=1), axis=1)
 
 
 class _Sorted:
@@ -174,37 +177,42 @@ class _Sorted:
         self._tied_above, self._tied_reached = self._above[self._tied], reached[self._tied]
         self._hits_at = np.searchsorted(positives, positives, "right")
         self._misses_at = np.searchsorted(negatives, positives, "right")
+        self._draws = max(1, CACHE_CELLS // len(rated))
 
     def metrics(self, counts: Counts, *, full: bool) -> dict[str, Float[np.ndarray, " B"]]:
-        found = [self._draw(draw, full) for draw in counts]
-        return {name: np.array([values[name] for values in found]) for name in found[0]}
+        found = [self._block(counts[i : i + self._draws], full) for i in range(0, len(counts), self._draws)]
+        return {name: np.concatenate([values[name] for values in found]) for name in found[0]}
 
-    def _draw(self, counts: Float[np.ndarray, " U"], full: bool) -> dict[str, float]:
+    def _block(self, counts: Counts, full: bool) -> dict[str, Float[np.ndarray, " B"]]:
+        """Few enough draws to stay in the cache."""
         hits, misses = self._positives.mass(counts), self._negatives.mass(counts)
         hit_sums = _running(hits)
-        pairs = misses @ hit_sums.take(self._above)
+        positives, negatives = hit_sums[:, -1], misses.sum(axis=1)
+        pairs = _dot(misses, hit_sums.take(self._above, axis=1))
         if len(self._tied):
-            pairs += misses.take(self._tied) @ (hit_sums.take(self._tied_reached) - hit_sums.take(self._tied_above)) / 2
-        positives, negatives = hit_sums[-1], misses.sum()
-        found = {"auc": float(pairs / (positives * negatives)) if positives > 0 and negatives > 0 else np.nan}
-        if full:
-            reached = hit_sums.take(self._hits_at)
-            selected = reached + _running(misses).take(self._misses_at)
-            precision = np.divide(reached, selected, out=np.zeros_like(reached), where=selected > 0)
-            found["pr_auc"] = float(hits @ precision / positives) if positives > 0 else np.nan
-            gaps = sum(
-                np.bincount(rows.bins, mass * rows.residuals, minlength=NUM_BINS)
-                for rows, mass in ((self._positives, hits), (self._negatives, misses))
-            )
-            found["ece"] = float(np.abs(gaps).sum() / (positives + negatives))
+            half = hit_sums.take(self._tied_reached, axis=1) - hit_sums.take(self._tied_above, axis=1)
+            pairs += _dot(misses.take(self._tied, axis=1), half) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {"auc": pairs / (positives * negatives)}
+            if full:
+                reached = hit_sums.take(self._hits_at, axis=1)
+                selected = reached + _running(misses).take(self._misses_at, axis=1)
+                precision = np.divide(reached, selected, out=np.zeros_like(reached), where=selected > 0)
+                found["pr_auc"] = _dot(hits, precision) / positives
+                gaps = self._positives.residual_sums(hits) + self._negatives.residual_sums(misses)
+                found["ece"] = np.abs(gaps).sum(axis=1) / (positives + negatives)
         return found
 
 
-def _running(values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C+1"]:
-    """Sums of the first 0, 1, 2 ... values."""
-    sums = np.zeros(len(values) + 1)
-    np.cumsum(values, out=sums[1:])
+def _running(values: Float[np.ndarray, "B C"]) -> Float[np.ndarray, "B C+1"]:
+    """Sums of the first 0, 1, 2 ... values of each row."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums
+
+
+def _dot(a: Float[np.ndarray, "B C"], b: Float[np.ndarray, "B C"]) -> Float[np.ndarray, " B"]:
+    return np.einsum("bi,bi->b", a, b)
 
 
 class _Histogram:
@@ -225,28 +233,18 @@ class _Histogram:
     def metrics(self, counts: Counts, *, full: bool) -> dict[str, Float[np.ndarray, " B"]]:
         counts = counts.astype(np.float32)
         hits, misses = (counts @ self._hits).astype(np.float64), (counts @ self._misses).astype(np.float64)
-        found = _ranking(hits, misses, full)
-        if full:
-            starts = np.arange(0, self._bins, -(-self._bins // NUM_BINS))
-            gaps = np.add.reduceat((counts @ self._residuals).astype(np.float64), starts, axis=-1)
-            found["ece"] = np.abs(gaps).sum(axis=-1) / (hits + misses).sum(axis=-1)
+        reached = np.cumsum(hits, axis=1)
+        positives, negatives = reached[:, -1], misses.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {"auc": _dot(misses, reached - hits / 2) / (positives * negatives)}
+            if full:
+                selected = reached + np.cumsum(misses, axis=1)
+                precision = np.divide(reached, selected, out=np.zeros_like(reached), where=selected > 0)
+                found["pr_auc"] = _dot(hits, precision) / positives
+                starts = np.arange(0, self._bins, -(-self._bins // NUM_BINS))
+                gaps = np.add.reduceat((counts @ self._residuals).astype(np.float64), starts, axis=1)
+                found["ece"] = np.abs(gaps).sum(axis=1) / (positives + negatives)
         return found
-
-
-def _ranking(
-    hits: Float[np.ndarray, "B runs"], misses: Float[np.ndarray, "B runs"], full: bool
-) -> dict[str, Float[np.ndarray, " B"]]:
-    """AUC and average precision from positive and negative mass per run of equal score, by falling score."""
-    reached = np.cumsum(hits, axis=-1)
-    positives, negatives = reached[..., -1], misses.sum(axis=-1)
-    pairs = np.einsum("...i,...i->...", misses, reached) - np.einsum("...i,...i->...", misses, hits) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = {"auc": pairs / (positives * negatives)}
-        if full:
-            selected = reached + np.cumsum(misses, axis=-1)
-            precision = np.divide(reached, selected, out=np.zeros_like(reached), where=selected > 0)
-            found["pr_auc"] = np.einsum("...i,...i->...", hits, precision) / positives
-    return found
 
 
 def _chunks(num_units: int, draws: int) -> Iterator[tuple[int, int]]:

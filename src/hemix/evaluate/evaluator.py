@@ -193,7 +193,7 @@ def measure(rows: Rated, config: EvaluateConfig, *, only: tuple[str, ...] | None
     units = Units.of(rows, config.bootstrap_draws)
     if units.num < 2:
         return found
-    sample = Sample(rows, units, ndcg_k=config.ndcg_k if only is None else (), full=True)
+    sample = Sample(rows, units, ndcg_k=config.ndcg_k if only is None else (), full=only is None)
     (draws,) = replicate([sample], units.num, draws=config.bootstrap_draws, seed=config.seed)
     for name, metric in found.items():
         if metric.reason is None:
