@@ -6,6 +6,7 @@ the item, its behaviour histories included. A candidate is one item to be scored
 Axes used in every signature:
     R requests   N candidate rows, sorted by request   T history events   K tasks
     I id columns   F number columns   M slots of a multi-valued field   D width of a vector
+    R_plus_1 offsets: request r owns rows offsets[r] .. offsets[r + 1]
 
 Id 0 is padding (also: "no value in this slot"), 1 is any value unseen or rare in training, 2 is null; learnt values
 start at 3. A NaN among the numbers means that the value is missing.
@@ -138,7 +139,7 @@ class Batch:
 
     requests: Requests
     candidates: Columns
-    offsets: Int[Tensor, " R+1"]
+    offsets: Int[Tensor, " R_plus_1"]
     labels: Float[Tensor, "N K"] | None = None
     weights: Float[Tensor, " N"] | None = None
 

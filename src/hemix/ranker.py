@@ -48,7 +48,7 @@ class Ranker(nn.Module):
     def encode(self, requests: Requests) -> State:
         return self.encode_now(requests, self.remember(requests))
 
-    def score(self, state: State, candidates: Columns, offsets: Int[Tensor, " R+1"]) -> Float[Tensor, "N K"]:
+    def score(self, state: State, candidates: Columns, offsets: Int[Tensor, " R_plus_1"]) -> Float[Tensor, "N K"]:
         """Logits of the candidates; those of request r are rows ``offsets[r] .. offsets[r + 1]``."""
         fields = self.embedding.candidate(candidates)
         if not len(candidates.ids):

@@ -14,7 +14,7 @@ from torch import Tensor
 class Ragged:
     """The grouping of one batch. Where all requests have equally many candidates nothing is moved or padded."""
 
-    def __init__(self, offsets: Int[Tensor, " R+1"], num_rows: int) -> None:
+    def __init__(self, offsets: Int[Tensor, " R_plus_1"], num_rows: int) -> None:
         self.counts = offsets.diff()
         self.num_rows = num_rows
         self.num_requests = len(self.counts)
@@ -23,7 +23,7 @@ class Ragged:
         if self.same_count is None:
             self._bucket(offsets)
 
-    def _bucket(self, offsets: Int[Tensor, " R+1"]) -> None:
+    def _bucket(self, offsets: Int[Tensor, " R_plus_1"]) -> None:
         capacity = capacities(self.counts)
         sorted_capacity, order = torch.sort(capacity, stable=True)
         skip = int((sorted_capacity == 0).sum())
