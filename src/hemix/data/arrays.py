@@ -1,6 +1,7 @@
 """Matrices on disk: written front to back with their hash, read as memory maps."""
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class ArrayWriter:
         data = np.ascontiguousarray(rows, dtype=self.dtype)
         self.rows += len(data)
         if data.size:
-            view = memoryview(data).cast("B")
+            view = data.view(np.uint8).reshape(-1).data
             self._file.write(view)
             self._hash.update(view)
 
@@ -61,14 +62,20 @@ class ArrayWriter:
         """The header of format version 1.0, padded to a fixed length so that it can be written last."""
         shape = (self.rows, *self.row_shape)
         text = f"{{'descr': {self.dtype.str!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
-        return b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little") + text.ljust(HEADER_BYTES - 11).encode() + b"\n"
+        return (
+            b"\x93NUMPY\x01\x00"
+            + (HEADER_BYTES - 10).to_bytes(2, "little")
+            + text.ljust(HEADER_BYTES - 11).encode()
+            + b"\n"
+        )
 
 
 class Spool:
     """Arrays written one after the other to a temporary file and read back by number."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w+b")
+        self._path = path
+        self._file = path.open("wb")
         self._places: list[tuple[int, np.dtype, tuple[int, ...]]] = []
 
     def __len__(self) -> int:
@@ -78,15 +85,12 @@ class Spool:
         data = np.ascontiguousarray(values)
         self._places.append((self._file.seek(0, os.SEEK_END), data.dtype, data.shape))
         if data.size:
-            self._file.write(memoryview(data).cast("B"))
+            data.tofile(self._file)
 
     def __getitem__(self, index: int) -> np.ndarray:
         offset, dtype, shape = self._places[index]
-        values = np.empty(shape, dtype)
-        if values.size:
-            self._file.seek(offset)
-            self._file.readinto(memoryview(values).cast("B"))  # pyright: ignore[reportAttributeAccessIssue]
-        return values
+        self._file.flush()
+        return np.fromfile(self._path, dtype, math.prod(shape), offset=offset).reshape(shape)
 
     def close(self) -> None:
         self._file.close()
@@ -104,7 +108,9 @@ def open_array(path: Path) -> np.ndarray:
     try:
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise StoreError(f"The store is incomplete: {path.name} is missing from {path.parent}. Prepare it again.") from None
+        raise StoreError(
+            f"The store is incomplete: {path.name} is missing from {path.parent}. Prepare it again."
+        ) from None
     except ValueError as error:
         try:
             return np.load(path, allow_pickle=False)

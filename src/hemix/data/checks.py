@@ -24,23 +24,24 @@ def shown(column: str) -> str:
 
 
 def not_null(column: str, sql: str, role: str) -> Rule:
+    """A key is there."""
     return f"{sql} IS NULL", literal(f"column {column}: {role} must not be null; fill it in or filter such rows out")
 
 
 def time_rules(column: TimeColumn, sql: str) -> list[Rule]:
     """A time can be read and lies between 1970 and 2200."""
-    name = column.column
-    expected = f"a time as {column.format}" if column.format else "a time (ISO 8601 text, timestamp, or a number with its unit)"
+    form = column.format or "ISO 8601 text, timestamp, or a number with its unit"
+    unread = literal(f"column {column.column}: expected a time ({form}), got ")
+    hint = f"unit is now {column.unit!r}: is it s, ms, us or ns?"
+    outside = literal(f"column {column.column}: a time must lie between 1970 and 2200 ({hint}), got ")
     return [
-        (f"{sql} IS NULL", f"{literal(f'column {name}: expected {expected}, got ')} || {shown(name)}"),
-        (
-            f"{sql} < 0 OR {sql} > {LAST_MICROS}",
-            f"{literal(f'column {name}: a time must lie between 1970 and 2200 (unit is now {column.unit!r}: is it s, ms, us or ns?), got ')} || {shown(name)}",
-        ),
+        (f"{sql} IS NULL", f"{unread} || {shown(column.column)}"),
+        (f"{sql} < 0 OR {sql} > {LAST_MICROS}", f"{outside} || {shown(column.column)}"),
     ]
 
 
 def label_rules(name: str, sql: str, origin: str) -> list[Rule]:
+    """A label is 0 or 1."""
     return [
         (
             f"{sql} IS NULL OR {sql} NOT IN (0, 1)",
@@ -50,6 +51,7 @@ def label_rules(name: str, sql: str, origin: str) -> list[Rule]:
 
 
 def weight_rules(sql: str) -> list[Rule]:
+    """A weight is a finite number, not negative."""
     return [
         (
             f"{sql} IS NULL OR isnan({sql}) OR isinf({sql}) OR {sql} < 0",
@@ -63,7 +65,12 @@ def part_rules(parts: Sequence[Part]) -> list[Rule]:
     rules: list[Rule] = []
     for part in parts:
         if part.coding in ("number", "quantile") and not part.joined:
-            rules.append((f"isnan({part.sql}) OR isinf({part.sql})", literal(f"feature {part.name}: NaN or Inf; leave the value empty if it is not known")))
+            rules.append(
+                (
+                    f"isnan({part.sql}) OR isinf({part.sql})",
+                    literal(f"feature {part.name}: NaN or Inf; leave the value empty if it is not known"),
+                )
+            )
         elif part.coding == "cell":
             rules.append(
                 (
@@ -74,7 +81,8 @@ def part_rules(parts: Sequence[Part]) -> list[Rule]:
         elif part.coding == "vector":
             rules.append(
                 (
-                    f"len({part.sql}) <> {part.width} OR len(list_filter({part.sql}, lambda v: v IS NULL OR isnan(v) OR isinf(v))) > 0",
+                    f"len({part.sql}) <> {part.width} OR len(list_filter({part.sql}, lambda v: v IS NULL OR "
+                    f"isnan(v) OR isinf(v))) > 0",
                     literal(f"feature {part.name}: a vector must have {part.width} finite numbers"),
                 )
             )
@@ -83,7 +91,11 @@ def part_rules(parts: Sequence[Part]) -> list[Rule]:
 
 def reason_sql(rules: Sequence[Rule]) -> str:
     """SQL: why a row is bad, null if it is good."""
-    return "CASE " + " ".join(f"WHEN {condition} THEN {reason}" for condition, reason in rules) + " END" if rules else "NULL"
+    return (
+        "CASE " + " ".join(f"WHEN {condition} THEN {reason}" for condition, reason in rules) + " END"
+        if rules
+        else "NULL"
+    )
 
 
 class RowChecker:
@@ -106,7 +118,9 @@ class RowChecker:
         `split_by` maps the parts of a view made of several tables to these tables.
         """
         self._refuse(table, f"FROM {view} AS t", reason_sql(rules), split_by)
-        self._connection.execute(f"CREATE OR REPLACE VIEW good_{view} AS SELECT * FROM {view} AS t WHERE ({reason_sql(rules)}) IS NULL")
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW good_{view} AS SELECT * FROM {view} AS t WHERE ({reason_sql(rules)}) IS NULL"
+        )
 
     def duplicates(self, table: str, view: str, keys: Sequence[str], place: str) -> None:
         """No two rows of `view` have the same keys; of such rows the first is kept in quarantine mode."""
@@ -114,28 +128,38 @@ class RowChecker:
         shown_keys = " || ', ' || ".join(f"coalesce(CAST({key} AS VARCHAR), 'null')" for key in keys)
         reason = literal(f"the {place} must have one row per key; this is another one with key ")
         self._connection.execute(
-            f"CREATE OR REPLACE TABLE twins_{view} AS SELECT {ROW}, {reason} || {shown_keys} AS reason FROM good_{view} "
+            f"CREATE OR REPLACE TABLE twins_{view} AS SELECT {ROW}, {reason} || {shown_keys} AS reason FROM "
+            f"good_{view} "
             f"QUALIFY row_number() OVER (PARTITION BY {listed} ORDER BY {ROW}) > 1"
         )
         self._refuse(table, f"FROM twins_{view} AS t", "t.reason", None)
-        self._connection.execute(f"CREATE OR REPLACE VIEW once_{view} AS SELECT * FROM good_{view} AS t ANTI JOIN twins_{view} AS b ON t.{ROW} = b.{ROW}")
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW once_{view} AS SELECT * FROM good_{view} AS t ANTI JOIN twins_{view} AS b ON "
+            f"t.{ROW} = b.{ROW}"
+        )
 
     def not_all_null(self, table: str, view: str, parts: Sequence[Part]) -> None:
         """A feature without a single value is a mistake. Raises InputError."""
         checked = [part for part in parts if not part.joined]
         if not checked:
             return
-        counts = self._connection.sql(f"SELECT count(*), {', '.join(f'count({part.sql})' for part in checked)} FROM {view} AS t").fetchall()[0]
+        counts = self._connection.sql(
+            f"SELECT count(*), {', '.join(f'count({part.sql})' for part in checked)} FROM {view} AS t"
+        ).fetchall()[0]
         if counts[0] == 0:
             raise InputError(f"Table {table!r} has no usable row: it is empty, or 'where' leaves none.")
         for part, count in zip(checked, counts[1:], strict=True):
             if count == 0:
-                raise InputError(f"Feature {part.name!r}: its column in table {table!r} is null in all {counts[0]} rows; remove the feature or mend the table.")
+                raise InputError(
+                    f"Feature {part.name!r}: its column in table {table!r} is null in all {counts[0]} rows; remove "
+                    f"the feature or mend the table."
+                )
 
     def _refuse(self, table: str, source: str, reason: str, split_by: Mapping[int, str] | None) -> None:
         limit = "LIMIT 1" if self._on_bad_rows == "error" else ""
         rows = self._connection.sql(
-            f"SELECT {ROW}, reason, count(*) OVER () FROM (SELECT t.{ROW}, {reason} AS reason {source}) WHERE reason IS NOT NULL ORDER BY {ROW} {limit}"
+            f"SELECT {ROW}, reason, count(*) OVER () FROM (SELECT t.{ROW}, {reason} AS reason {source}) WHERE "
+            f"reason IS NOT NULL ORDER BY {ROW} {limit}"
         ).fetchall()
         for row, why, count in rows:
             name = table if split_by is None else split_by[row >> 52]

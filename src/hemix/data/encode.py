@@ -65,13 +65,17 @@ class Encoder:
         """Write the encoder as Parquet and JSON into `folder`; returns what was written, by file name."""
         written: dict[str, Written] = {}
         for index, (table, vocabulary) in enumerate(sorted(self.vocabularies.items())):
-            columns = pa.table({"value": vocabulary.values, "count": vocabulary.counts}).replace_schema_metadata({"table": table})
+            columns = pa.table({"value": vocabulary.values, "count": vocabulary.counts}).replace_schema_metadata(
+                {"table": table}
+            )
             buffer = io.BytesIO()
             pq.write_table(columns, buffer, compression="zstd")
             name = f"vocabulary-{index}.parquet"
             written[name] = replace_file(folder / name, buffer.getvalue())
         state = EncoderState(
-            tables=tuple(sorted(self.vocabularies)), scalers=dict(sorted(self.scalers.items())), quantiles=dict(sorted(self.quantiles.items()))
+            tables=tuple(sorted(self.vocabularies)),
+            scalers=dict(sorted(self.scalers.items())),
+            quantiles=dict(sorted(self.quantiles.items())),
         )
         written["encoder.json"] = replace_file(folder / "encoder.json", state.model_dump_json(indent=1).encode())
         return written
@@ -125,7 +129,10 @@ def table_specs(plan: Plan, encoder: Encoder) -> tuple[TableSpec, ...]:
     tables: dict[str, TableSpec] = {}
     for part in (part for parts in plan.blocks.values() for part in parts if part.table is not None):
         name = part.table or ""
-        tables.setdefault(name, TableSpec(name=name, num_ids=encoder.num_ids(part), dim=part.dim, pretrained=part.pretrained is not None))
+        tables.setdefault(
+            name,
+            TableSpec(name=name, num_ids=encoder.num_ids(part), dim=part.dim, pretrained=part.pretrained is not None),
+        )
     return tuple(tables.values())
 
 
@@ -151,7 +158,9 @@ class Stager:
     def add(self, columns: Sequence[pa.Array], num_rows: int, weights: np.ndarray | None) -> None:
         """Stage one chunk: raw values by part; `weights` says how often training saw each row (None: once)."""
         ids = np.empty((sum(p.width for p in self.parts if p.is_id and p.coding != "quantile"), num_rows), np.int32)
-        numbers = np.empty((sum(p.width for p in self.parts if not p.is_id or p.coding == "quantile"), num_rows), np.float64)
+        numbers = np.empty(
+            (sum(p.width for p in self.parts if not p.is_id or p.coding == "quantile"), num_rows), np.float64
+        )
         chunks: dict[int, int] = {}
         next_id = next_number = 0
         for index, (part, column) in enumerate(zip(self.parts, columns, strict=True)):
@@ -215,7 +224,9 @@ class Stager:
         for chunk in range(len(self)):
             yield self._finish_chunk(chunk, encoder, lookups)
 
-    def _finish_chunk(self, chunk: int, encoder: Encoder, lookups: Mapping[str, Lookup]) -> tuple[np.ndarray, np.ndarray]:
+    def _finish_chunk(
+        self, chunk: int, encoder: Encoder, lookups: Mapping[str, Lookup]
+    ) -> tuple[np.ndarray, np.ndarray]:
         staged_ids, staged_numbers = self._ids[chunk], self._numbers[chunk]
         num_rows = staged_ids.shape[1]
         ids = np.empty((num_rows, self.num_ids), np.int32)
@@ -274,7 +285,7 @@ def _numbers(part: Part, column: pa.Array) -> np.ndarray:
 
 def _list_slots(part: Part, column: pa.Array) -> tuple[np.ndarray, np.ndarray, pa.Array]:
     """Row and slot of every list element within the field's width, and the elements."""
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0)).astype(np.int64)
+    lengths = np.asarray(pc.fill_null(pc.call_function("list_value_length", [column]), 0)).astype(np.int64)
     flat = column.flatten()
     rows = np.repeat(np.arange(len(column)), lengths)
     starts = np.cumsum(lengths) - lengths
@@ -298,9 +309,11 @@ def _cells(points: pa.Array, resolution: int) -> pa.Array:
     import h3.api.numpy_int as h3
 
     valid = np.asarray(points.is_valid())
-    coordinates = np.stack([np.asarray(pc.struct_field(points, name), np.float64)[valid] for name in ("lat", "lon")], axis=1)
+    coordinates = np.stack([np.asarray(points.field(name), np.float64)[valid] for name in ("lat", "lon")], axis=1)
     unique, inverse = np.unique(coordinates, axis=0, return_inverse=True)
-    cells = np.array([h3.latlng_to_cell(lat, lon, resolution) for lat, lon in unique.tolist()], np.uint64).astype(np.int64)
+    cells = np.array([h3.latlng_to_cell(lat, lon, resolution) for lat, lon in unique.tolist()], np.uint64).astype(
+        np.int64
+    )
     values = np.zeros(len(points), np.int64)
     values[valid] = cells[inverse.reshape(-1)] if len(cells) else 0
     return pa.array(values, mask=~valid)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hemix.batch import FIRST_ID
+from hemix.data.expressions import NUM_GAP_BUCKETS, hash_sql, haversine_sql, log_bucket_sql, point_sql, time_sql
 from hemix.data.sources import Sources, quote
 from hemix.errors import ConfigError, InputError
 from hemix.features import (
@@ -30,8 +31,6 @@ from hemix.schema import DataConfig
 
 Coding = Literal["vocabulary", "direct", "cell", "number", "quantile", "vector"]
 TIME = "_hemix_time"
-NUM_GAP_BUCKETS = 40
-EARTH_DIAMETER_KM = 12742.0176
 NUMERIC_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U", "DECIMAL", "DOUBLE", "FLOAT", "BOOLEAN")
 CALENDAR = {"hour": ("hour({})", 24), "weekday": ("isodow({}) - 1", 7), "month": ("month({}) - 1", 12)}
 
@@ -84,22 +83,6 @@ class Plan:
     """Raw columns of catalog and profiles that features of the examples look at (places, start times)."""
 
 
-def time_sql(column: TimeColumn, kind: str, alias: str) -> str:
-    """Microseconds since 1970 (UTC) of a time column; null where it cannot be read."""
-    value = f"{alias}.{quote(column.column)}"
-    if kind.startswith("TIMESTAMP") or kind == "DATE":
-        return f"epoch_us(CAST({value} AS TIMESTAMPTZ))"
-    if kind == "VARCHAR":
-        if column.format is not None:
-            pattern = column.format.replace("'", "''")
-            return f"epoch_us(CAST(try_strptime({value}, '{pattern}') AS TIMESTAMPTZ))"
-        return f"epoch_us(TRY_CAST({value} AS TIMESTAMPTZ))"
-    factor = {"s": "* 1000000", "ms": "* 1000", "us": "* 1", "ns": "/ 1000"}[column.unit]
-    if kind in ("DOUBLE", "FLOAT"):
-        return f"CAST(round({value} {factor}) AS BIGINT)"
-    return f"CAST(CAST({value} AS BIGINT) {factor.replace('/', '//')} AS BIGINT)"
-
-
 def make_plan(config: DataConfig, sources: Sources, example_table: str) -> Plan:
     """Resolve every feature to its block. Raises InputError for a missing, ambiguous or unfit column."""
     return _Planner(config, sources, example_table).plan()
@@ -119,7 +102,11 @@ class _Planner:
 
     def plan(self) -> Plan:
         blocks: dict[str, list[Part]] = {"request": [], "row": [], "catalog": [], "profiles": []}
-        for side, features in (("request", self.config.features.request), ("candidate", self.config.features.candidate), ("pair", self.config.features.pair)):
+        for side, features in (
+            ("request", self.config.features.request),
+            ("candidate", self.config.features.candidate),
+            ("pair", self.config.features.pair),
+        ):
             for feature in features:
                 for part in self._parts(feature, side):
                     blocks[part.block].append(part)
@@ -127,7 +114,9 @@ class _Planner:
             blocks[f"events.{name}"] = [
                 part
                 for feature in events.features
-                for part in self._column_parts(feature, f"events.{name}", events.table, f"events.{name}.{feature_name(feature)}")
+                for part in self._column_parts(
+                    feature, f"events.{name}", events.table, f"events.{name}.{feature_name(feature)}"
+                )
             ]
         plan = Plan(
             blocks={block: tuple(parts) for block, parts in blocks.items()},
@@ -144,11 +133,36 @@ class _Planner:
             self.windows.append(window)
             sql = f"CAST(coalesce(w{window.index}a.n, 0) - coalesce(w{window.index}b.n, 0) AS DOUBLE)"
             log, standard = feature.transform == "log", feature.transform != "none"
-            return [Part(name=feature.name, block=own, sql=sql, coding="number", log=log, standard=standard, dim=feature.dim, joined=True)]
+            return [
+                Part(
+                    name=feature.name,
+                    block=own,
+                    sql=sql,
+                    coding="number",
+                    log=log,
+                    standard=standard,
+                    dim=feature.dim,
+                    joined=True,
+                )
+            ]
         if isinstance(feature, Distance):
-            origin, target = (self._place(name, places) for name, places in ((feature.origin, "request"), (feature.target, "candidate")))
-            sql = _haversine(origin, target)
-            return [Part(name=feature.name, block="row", sql=sql, coding="number", log=True, standard=True, dim=feature.dim, joined=True)]
+            origin, target = (
+                self._place(name, places)
+                for name, places in ((feature.origin, "request"), (feature.target, "candidate"))
+            )
+            sql = haversine_sql(origin, target)
+            return [
+                Part(
+                    name=feature.name,
+                    block="row",
+                    sql=sql,
+                    coding="number",
+                    log=True,
+                    standard=True,
+                    dim=feature.dim,
+                    joined=True,
+                )
+            ]
         if isinstance(feature, Timestamp) and feature.column is None:
             return self._calendar(feature, own, f"t.{TIME}")
         source = self._source(feature, side)
@@ -167,7 +181,10 @@ class _Planner:
         places = {"request": ["profiles", "examples"], "candidate": ["catalog", "examples"], "pair": ["examples"]}[side]
         if feature.source is not None:
             if feature.source not in places or (feature.source != "examples" and self.tables[feature.source] is None):
-                raise ConfigError(f"feature {feature_name(feature)!r}: source {feature.source!r} is not there for a {side} feature; use one of {places}.")
+                raise ConfigError(
+                    f"feature {feature_name(feature)!r}: source {feature.source!r} is not there for a {side} "
+                    f"feature; use one of {places}."
+                )
             return feature.source
         if side == "candidate" and column == self.config.examples.item:
             return "catalog"
@@ -177,7 +194,10 @@ class _Planner:
         if side == "candidate" and self.config.catalog and column == self.config.catalog.key:
             found = ["catalog"]
         if len(found) > 1:
-            raise ConfigError(f"feature {feature_name(feature)!r}: column {column!r} stands in {' and '.join(found)}; set its 'source'.")
+            raise ConfigError(
+                f"feature {feature_name(feature)!r}: column {column!r} stands in {' and '.join(found)}; set its "
+                f"'source'."
+            )
         if not found:
             self.sources.require(self.tables["examples"] or "", column, f"{side} feature {feature_name(feature)!r}")
         return found[0] if found else "examples"
@@ -202,7 +222,16 @@ class _Planner:
         value = self._column(feature.column, block)
         if isinstance(feature, Numeric):
             if not kind.startswith(NUMERIC_TYPES):
-                raise InputError(_wrong_type(name, feature.column, table, kind, "a number", "declare it categorical, or cast it in tables.<name>.sql"))
+                raise InputError(
+                    _wrong_type(
+                        name,
+                        feature.column,
+                        table,
+                        kind,
+                        "a number",
+                        "declare it categorical, or cast it in tables.<name>.sql",
+                    )
+                )
             quantile = feature.transform == "quantile"
             return [
                 Part(
@@ -213,7 +242,9 @@ class _Planner:
             ]  # fmt: skip
         if isinstance(feature, Vector):
             if not kind.endswith("]"):
-                raise InputError(_wrong_type(name, feature.column, table, kind, "a list of numbers", "use a Parquet list column"))
+                raise InputError(
+                    _wrong_type(name, feature.column, table, kind, "a list of numbers", "use a Parquet list column")
+                )
             return [Part(name=name, block=block, sql=f"CAST({value} AS FLOAT[])", coding="vector", width=feature.size)]
         return [_categorical(feature, name, block, value, kind, feature.table or default_table, table)]
 
@@ -221,8 +252,10 @@ class _Planner:
         for column in (feature.latitude, feature.longitude):
             kind = self._kind(table, column, block, feature.name)
             if kind.endswith("]") or kind == "VARCHAR":
-                raise InputError(_wrong_type(feature.name, column, table, kind, "degrees", "cast it to DOUBLE in tables.<name>.sql"))
-        sql = _point(self._column(feature.latitude, block), self._column(feature.longitude, block))
+                raise InputError(
+                    _wrong_type(feature.name, column, table, kind, "degrees", "cast it to DOUBLE in tables.<name>.sql")
+                )
+        sql = point_sql(self._column(feature.latitude, block), self._column(feature.longitude, block))
         return [
             Part(
                 name=f"{feature.name}_h3_{resolution}", block=block, sql=sql, coding="cell", resolution=resolution,
@@ -248,10 +281,23 @@ class _Planner:
                 )  # fmt: skip
                 continue
             if self.config.timezone is None:
-                raise ConfigError(f"feature {name!r}: {part} of a time depends on the time zone; set data.timezone (an IANA name such as UTC).")
+                raise ConfigError(
+                    f"feature {name!r}: {part} of a time depends on the time zone; set data.timezone (an IANA name "
+                    f"such as UTC)."
+                )
             expression, size = CALENDAR[part]
             sql = f"{FIRST_ID} + {expression.format(f'make_timestamptz({micros})')}"
-            parts.append(Part(name=f"{name}_{part}", block=block, sql=sql, coding="direct", num_direct=size, table=f"{name}_{part}", dim=feature.dim))
+            parts.append(
+                Part(
+                    name=f"{name}_{part}",
+                    block=block,
+                    sql=sql,
+                    coding="direct",
+                    num_direct=size,
+                    table=f"{name}_{part}",
+                    dim=feature.dim,
+                )
+            )
         return parts
 
     def _place(self, name: str, side: str) -> str:
@@ -262,7 +308,7 @@ class _Planner:
         alias = {"examples": "t", "profiles": "p", "catalog": "c"}[source]
         if source != "examples":
             self.carried[source] += [feature.latitude, feature.longitude]
-        return _point(f"{alias}.{quote(feature.latitude)}", f"{alias}.{quote(feature.longitude)}")
+        return point_sql(f"{alias}.{quote(feature.latitude)}", f"{alias}.{quote(feature.longitude)}")
 
 
 def _first_column(feature: Feature) -> str:
@@ -274,26 +320,6 @@ def _first_column(feature: Feature) -> str:
 
 def _wrong_type(name: str, column: str, table: str, kind: str, wanted: str, fix: str) -> str:
     return f"feature {name!r} needs {wanted} in column {column!r} of table {table!r}, whose type is {kind}; {fix}."
-
-
-def hash_sql(value: str, buckets: int) -> str:
-    """Id of a hashed text: the lower half of its MD5, the same on every machine and in every version."""
-    return f"CAST({FIRST_ID} + md5_number_lower({value}) % {buckets} AS INTEGER)"
-
-
-def log_bucket_sql(seconds: str) -> str:
-    """Id of a duration: base-2 logarithm of 1 + seconds, cut at `NUM_GAP_BUCKETS`."""
-    return f"CAST({FIRST_ID} + least({NUM_GAP_BUCKETS - 1}, floor(log2(1 + greatest(0, {seconds})))) AS INTEGER)"
-
-
-def _point(latitude: str, longitude: str) -> str:
-    return f"CASE WHEN {latitude} IS NULL OR {longitude} IS NULL THEN NULL ELSE struct_pack(lat := CAST({latitude} AS DOUBLE), lon := CAST({longitude} AS DOUBLE)) END"
-
-
-def _haversine(a: str, b: str) -> str:
-    lat_a, lon_a, lat_b, lon_b = (f"radians(({point}).{axis})" for point in (a, b) for axis in ("lat", "lon"))
-    inner = f"sin(({lat_b} - {lat_a}) / 2) ** 2 + cos({lat_a}) * cos({lat_b}) * sin(({lon_b} - {lon_a}) / 2) ** 2"
-    return f"{EARTH_DIAMETER_KM} * asin(least(1, sqrt({inner})))"
 
 
 def _categorical(
@@ -308,10 +334,14 @@ def _categorical(
         elif kind.endswith("]"):
             text = f"list_filter(CAST({value} AS VARCHAR[]), lambda v: v IS NOT NULL)"
         else:
-            raise InputError(_wrong_type(name, feature.column, raw_table, kind, "a list", "set its 'delimiter' to cut a text"))
+            raise InputError(
+                _wrong_type(name, feature.column, raw_table, kind, "a list", "set its 'delimiter' to cut a text")
+            )
         text = f"list_slice({text}, 1, {feature.max_length})"
     elif kind.endswith("]"):
-        raise InputError(_wrong_type(name, feature.column, raw_table, kind, "one value", "declare it multi_categorical"))
+        raise InputError(
+            _wrong_type(name, feature.column, raw_table, kind, "one value", "declare it multi_categorical")
+        )
     hashed = feature.hash_buckets is not None
     if hashed and many:
         text = f"list_transform({text}, lambda v: {hash_sql('v', feature.hash_buckets or 1)})"
@@ -334,7 +364,8 @@ def _check_tables_agree(plan: Plan) -> None:
             mine, theirs = getattr(part, key), getattr(other, key)
             if mine != theirs:
                 raise ConfigError(
-                    f"features {other.name!r} and {part.name!r} share the table {part.table!r} but differ in {key} ({theirs} and {mine}); make them equal."
+                    f"features {other.name!r} and {part.name!r} share the table {part.table!r} but differ in {key} "
+                    f"({theirs} and {mine}); make them equal."
                 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemix.batch import FIRST_ID
-from hemix.data.fields import NUM_GAP_BUCKETS
+from hemix.data.expressions import NUM_GAP_BUCKETS
 from hemix.schema import History
 
 MICROS = 1_000_000
@@ -103,7 +103,9 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
-def _merged(logs: Sequence[EventLog], history: History, ranges: Sequence[tuple[np.ndarray, np.ndarray]], needed: int) -> Found:
+def _merged(
+    logs: Sequence[EventLog], history: History, ranges: Sequence[tuple[np.ndarray, np.ndarray]], needed: int
+) -> Found:
     """Join the slices of several segments by time; equal times keep the order of segments."""
     rows, segments, positions, times = [], [], [], []
     for number, (log, (first, end)) in enumerate(zip(logs, ranges, strict=True)):
@@ -120,7 +122,9 @@ def _merged(logs: Sequence[EventLog], history: History, ranges: Sequence[tuple[n
     dropped = history.k if history.cut == "last_k" and history.part == "older" else 0
     limit = dropped + history.max_length if dropped else needed
     kept = (from_end >= dropped) & (from_end < limit)
-    return Found(segments=segment[kept], positions=position[kept], lengths=np.bincount(row[kept], minlength=len(totals)))
+    return Found(
+        segments=segment[kept], positions=position[kept], lengths=np.bincount(row[kept], minlength=len(totals))
+    )
 
 
 def gap_ids(history: History, event_times: np.ndarray, times: np.ndarray, midnights: np.ndarray) -> np.ndarray:

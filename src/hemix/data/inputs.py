@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from hemix.batch import FIRST_ID, FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
 from hemix.data.arrays import write_array
 from hemix.data.encode import Encoder, key_of, layout, table_specs
-from hemix.data.fields import NUM_GAP_BUCKETS, Part, Plan
+from hemix.data.expressions import NUM_GAP_BUCKETS
+from hemix.data.fields import Part, Plan
 from hemix.data.manifest import FileEntry, entry
 from hemix.errors import ConfigError, InputError
 from hemix.schema import DataConfig, History
@@ -49,7 +50,9 @@ def _gap_table(history: str) -> str:
 
 def _block(parts: tuple[Part, ...], encoder: Encoder) -> tuple[tuple[FieldSpec, ...], int, int]:
     specs, num_ids, num_numbers = layout(parts)
-    served = tuple(dataclasses.replace(spec, served_as=_served(part, encoder)) for spec, part in zip(specs, parts, strict=True))
+    served = tuple(
+        dataclasses.replace(spec, served_as=_served(part, encoder)) for spec, part in zip(specs, parts, strict=True)
+    )
     return served, num_ids, num_numbers
 
 
@@ -69,7 +72,8 @@ def _served(part: Part, encoder: Encoder) -> float | None:
 
 def _shifted(specs: tuple[FieldSpec, ...], num_ids: int, num_numbers: int) -> tuple[FieldSpec, ...]:
     return tuple(
-        dataclasses.replace(spec, start=spec.start + (num_ids if spec.kind in ("id", "ids") else num_numbers)) for spec in specs
+        dataclasses.replace(spec, start=spec.start + (num_ids if spec.kind in ("id", "ids") else num_numbers))
+        for spec in specs
     )
 
 
@@ -80,9 +84,14 @@ def history_item_fields(history: History, catalog: tuple[FieldSpec, ...], name: 
     known = [spec.name for spec in catalog]
     for wanted in history.item_features:
         if not any(field == wanted or field.startswith(f"{wanted}_h3_") for field in known):
-            raise ConfigError(f"histories.{name}.item_features: {wanted!r} is not a candidate feature from the catalog; there are: {', '.join(known)}.")
+            raise ConfigError(
+                f"histories.{name}.item_features: {wanted!r} is not a candidate feature from the catalog; there "
+                f"are: {', '.join(known)}."
+            )
     return tuple(
-        spec for spec in catalog if any(spec.name == wanted or spec.name.startswith(f"{wanted}_h3_") for wanted in history.item_features)
+        spec
+        for spec in catalog
+        if any(spec.name == wanted or spec.name.startswith(f"{wanted}_h3_") for wanted in history.item_features)
     )
 
 
@@ -100,9 +109,16 @@ def _history(name: str, history: History, plan: Plan, catalog: tuple[FieldSpec, 
     if history.time_gap:
         fields.append(FieldSpec(name="time_gap", kind="id", start=num_ids, table=_gap_table(name)))
     if not fields:
-        raise ConfigError(f"histories.{name}: its events have no features; declare candidate features in the catalog, or event features.")
+        raise ConfigError(
+            f"histories.{name}: its events have no features; declare candidate features in the catalog, or event "
+            f"features."
+        )
     return HistorySpec(
-        name=name, fields=tuple(fields), shared=tuple(spec.name for spec in item), max_length=history.max_length, part=history.part
+        name=name,
+        fields=tuple(fields),
+        shared=tuple(spec.name for spec in item),
+        max_length=history.max_length,
+        part=history.part,
     )
 
 
@@ -116,7 +132,10 @@ def write_pretrained(plan: Plan, encoder: Encoder, folder: Path, root: Path) -> 
         vectors = _read_vectors(root / part.pretrained, part)
         values = np.full((spec.num_ids, vectors[1].shape[1]), np.nan, np.float32)
         if spec.dim != values.shape[1]:
-            raise ConfigError(f"feature {part.name!r}: its pretrained vectors have {values.shape[1]} numbers but its dim is {spec.dim}; set dim: {values.shape[1]}.")
+            raise ConfigError(
+                f"feature {part.name!r}: its pretrained vectors have {values.shape[1]} numbers but its dim is "
+                f"{spec.dim}; set dim: {values.shape[1]}."
+            )
         ids = encoder.vocabularies[spec.name].ids(vectors[0])
         known = ids >= FIRST_ID
         values[ids[known]] = vectors[1][known]
@@ -126,7 +145,9 @@ def write_pretrained(plan: Plan, encoder: Encoder, folder: Path, root: Path) -> 
 
 
 def _read_vectors(path: Path, part: Part) -> tuple[pa.Array, np.ndarray]:
-    rule = f"feature {part.name!r}: pretrained must be a Parquet file with columns 'value' and 'vector' (lists of one length)"
+    rule = (
+        f"feature {part.name!r}: pretrained must be a Parquet file of columns 'value' and 'vector' (equally long lists)"
+    )
     try:
         table = pq.read_table(path, columns=["value", "vector"])
         vectors = np.array(table["vector"].to_pylist(), np.float32)

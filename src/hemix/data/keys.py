@@ -48,7 +48,10 @@ def write_keys(p: Preparing, plan: Plan, folder: Path) -> dict[str, FileEntry]:
     for window in plan.windows:
         keys = ", ".join(window_keys(window.feature.by))
         queries[f"window{window.index}"] = f"SELECT {keys}, time, n FROM new_counts{window.index} ORDER BY {keys}, time"
-    return {f"keys/{name}.parquet": _write_parquet(p, query, folder / "keys" / f"{name}.parquet") for name, query in queries.items()}
+    return {
+        f"keys/{name}.parquet": _write_parquet(p, query, folder / "keys" / f"{name}.parquet")
+        for name, query in queries.items()
+    }
 
 
 def _write_parquet(p: Preparing, query: str, path: Path) -> FileEntry:
@@ -63,5 +66,8 @@ def _write_parquet(p: Preparing, query: str, path: Path) -> FileEntry:
 def write_quarantine(folder: Path, bad_rows: Sequence[BadRow]) -> None:
     """`quarantine.csv`: file, row and reason of every row that was set aside."""
     lines = ["table,file,row,reason"]
-    lines += [",".join('"' + str(cell).replace('"', '""') + '"' for cell in (bad.table, bad.file, bad.row, bad.reason)) for bad in bad_rows]
+    lines += [
+        ",".join('"' + str(cell).replace('"', '""') + '"' for cell in (bad.table, bad.file, bad.row, bad.reason))
+        for bad in bad_rows
+    ]
     replace_file(folder / QUARANTINE, ("\n".join(lines) + "\n").encode())

@@ -104,7 +104,7 @@ def _ahead(source: Iterator[tuple[Batch, int]], depth: int) -> Iterator[tuple[Ba
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # handed to the consumer, which raises it
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it
             put(error)
 
     thread = threading.Thread(target=work, daemon=True)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -40,7 +39,7 @@ class Segment(Config):
     """One immutable folder of encoded rows, sorted by user and time."""
 
     folder: str
-    splits: dict[Literal["train", "valid", "test"], SplitCount]
+    splits: dict[str, SplitCount]
     events: dict[str, int]
     catalog_rows: int
     profile_rows: int
@@ -87,31 +86,45 @@ class Manifest(Config):
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
     def write(self, store: Path) -> None:
-        replace_file(store / MANIFEST, json.dumps({"hash": self.hash, **self.model_dump(mode="json")}, indent=1).encode())
+        replace_file(
+            store / MANIFEST, json.dumps({"hash": self.hash, **self.model_dump(mode="json")}, indent=1).encode()
+        )
 
     @staticmethod
     def read(store: Path) -> "Manifest":
         """Raises StoreError if there is no finished store, or one of another version, or an edited one."""
         path = store / MANIFEST
         if not path.exists():
-            raise StoreError(f"No finished store at {store}: {MANIFEST} is missing. Run: hemix prepare CONFIG --out {store}")
+            raise StoreError(
+                f"No finished store at {store}: {MANIFEST} is missing. Run: hemix prepare CONFIG --out {store}"
+            )
         try:
             values = json.loads(path.read_bytes())
             written = values.pop("hash", None)
         except (ValueError, AttributeError) as error:
             raise StoreError(f"The manifest {path} is damaged ({error}); prepare the store again.") from None
         if values.get("format") != FORMAT:
-            raise StoreError(f"The store at {store} has format {values.get('format')!r}, this version reads {FORMAT}; prepare it again.")
+            raise StoreError(
+                f"The store at {store} has format {values.get('format')!r}, this version reads {FORMAT}; prepare it "
+                f"again."
+            )
         try:
             manifest = Manifest.model_validate(values)
         except ValidationError as error:
-            raise StoreError(f"The manifest {path} does not fit this version ({error.error_count()} problems); prepare the store again.") from None
+            raise StoreError(
+                f"The manifest {path} does not fit this version ({error.error_count()} problems); prepare the store "
+                f"again."
+            ) from None
         if manifest.hash != written:
-            raise StoreError(f"The manifest {path} was changed after it was written (its hash does not match); prepare the store again.")
+            raise StoreError(
+                f"The manifest {path} was changed after it was written (its hash does not match); prepare the store "
+                f"again."
+            )
         return manifest
 
 
 def entry(written: Written) -> FileEntry:
+    """The manifest's entry for a finished file."""
     return FileEntry(bytes=written.bytes, sha256=written.sha256)
 
 

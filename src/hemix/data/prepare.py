@@ -5,7 +5,6 @@ pass over the staged chunks writes the final matrices. Nothing of an existing st
 in place.
 """
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -63,9 +62,16 @@ def prepare(
     """
     existing = Manifest.read(out) if append else None
     if existing is not None and existing.config != config:
-        raise StoreError(f"The store at {out} was prepared with another data section; append with the same one, or prepare into a new folder.")
+        raise StoreError(
+            f"The store at {out} was prepared with another data section; append with the same one, or prepare into "
+            f"a new folder."
+        )
     is_new = not out.exists()
-    if out.exists() and not (out / MANIFEST).exists() and any(not name.name.startswith(".partial-") for name in out.iterdir()):
+    if (
+        out.exists()
+        and not (out / MANIFEST).exists()
+        and any(not name.name.startswith(".partial-") for name in out.iterdir())
+    ):
         raise StoreError(f"{out} is not empty and holds no store; choose a new folder.")
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(".partial-*"):
@@ -87,9 +93,14 @@ def disk_error(error: Exception, out: Path) -> Exception:
     """What an error of the disk or of DuckDB means to the user."""
     text = str(error)
     if getattr(error, "errno", None) == 28 or "No space left" in text or "max_temp_directory_size" in text:
-        return StoreError(f"The disk is full while preparing {out}; nothing was changed. Free space and prepare again. ({text.splitlines()[0]})")
+        return StoreError(
+            f"The disk is full while preparing {out}; nothing was changed. Free space and prepare again. "
+            f"({text.splitlines()[0]})"
+        )
     if "Out of Memory" in text or isinstance(error, duckdb.OutOfMemoryException):
-        return StoreError(f"Preparing {out} needs more than its memory limit; raise it with --memory-limit. ({text.splitlines()[0]})")
+        return StoreError(
+            f"Preparing {out} needs more than its memory limit; raise it with --memory-limit. ({text.splitlines()[0]})"
+        )
     if isinstance(error, duckdb.Error):
         return InputError(f"A SQL expression of the data section does not work: {' '.join(text.split())[:500]}")
     return error
@@ -143,7 +154,13 @@ def _prepare_segment(
             sync_folder(path)
     inputs = existing.inputs if existing else make_inputs(config, plan, encoder)
     segments = (*existing.segments, segment) if existing else (segment,)
-    return Manifest(config=config, inputs=inputs, encoder=encoder_files, segments=segments, raw_columns={name: sources.columns(name) for name in config.tables})
+    return Manifest(
+        config=config,
+        inputs=inputs,
+        encoder=encoder_files,
+        segments=segments,
+        raw_columns={name: sources.columns(name) for name in config.tables},
+    )
 
 
 class SegmentBuilder:
@@ -158,7 +175,11 @@ class SegmentBuilder:
         self.stagers = {block: Stager(parts, self.builders, staging, block) for block, parts in plan.blocks.items()}
         self.rows = ExampleRows(staging, len(p.config.labels))
         self.events = {
-            name: EventRows(staging, f"events.{name}", [key for key, h in p.config.histories.items() if h.events == name and h.where])
+            name: EventRows(
+                staging,
+                f"events.{name}",
+                [key for key, h in p.config.histories.items() if h.events == name and h.where],
+            )
             for name in p.config.events
         }
 
@@ -209,7 +230,10 @@ class SegmentBuilder:
         request, row = self.stagers["request"], self.stagers["row"]
         num_labels = len(self.p.config.labels)
         for table in self._chunks(example_query(self.p, self.plan, split)):
-            columns = {name: _numpy(table, name) for name in ("split", "user", "time", "midnight", "item", "profile", "request")}
+            columns = {
+                name: _numpy(table, name)
+                for name in ("split", "user", "time", "midnight", "item", "profile", "request")
+            }
             columns["origin"] = _numpy(table, "row")
             if self.p.labelled:
                 columns["labels"] = np.stack([_numpy(table, f"label{index}") for index in range(num_labels)], axis=1)
@@ -254,7 +278,8 @@ class SegmentBuilder:
         found = self.p.connection.sql("SELECT count(*) FROM users").fetchall()
         num_users = int(found[0][0])
         counts = {
-            name: write_events(self.files, rows, self.stagers[f"events.{name}"], encoder, num_users) for name, rows in self.events.items()
+            name: write_events(self.files, rows, self.stagers[f"events.{name}"], encoder, num_users)
+            for name, rows in self.events.items()
         }
         catalog_rows = write_entities(self.files, "catalog", self.stagers["catalog"], encoder, with_unknown=first)
         profile_rows = write_entities(self.files, "profiles", self.stagers["profiles"], encoder, with_unknown=first)
@@ -275,12 +300,16 @@ class SegmentBuilder:
 def _check_splits(config: DataConfig, splits: dict[str, SplitCount]) -> None:
     """No split that was asked for is empty; the first label has both classes in each."""
     label = config.labels[0].name
-    asked = config.examples.table if isinstance(config.examples.table, dict) else dict(zip(SPLITS, config.split.fractions, strict=True))
+    given = config.examples.table
+    shares = dict(zip(SPLITS, config.split.fractions, strict=True))
+    asked = set(given) if isinstance(given, dict) else {split for split, share in shares.items() if share}
     for split, count in splits.items():
-        wanted = split in asked and (asked[split] if config.split.by != "given" else True)
         if not count.rows:
-            if wanted:
-                raise InputError(f"The {split} split is empty: split by {config.split.by!r} gives it no row. Change data.split, or add rows.")
+            if split in asked:
+                raise InputError(
+                    f"The {split} split is empty: split by {config.split.by!r} gives it no row. Change data.split, "
+                    f"or add rows."
+                )
             continue
         known = count.rows - count.unlabelled[0]
         if count.positives[0] in (0, known):
@@ -302,4 +331,3 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 def _numpy(table: pa.Table, name: str) -> np.ndarray:
     return np.asarray(_column(table, name))
-

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from hemix.data.fields import TIME, Part, Plan, Window, time_sql
+from hemix.data.fields import TIME, Plan, Window, time_sql
 from hemix.data.sources import ROW, Sources, literal, quote
 from hemix.errors import InputError
 from hemix.schema import SPLITS, DataConfig, Entity, Events
@@ -16,6 +16,7 @@ REQUEST, GIVEN, WEIGHT, WHERE = "_hemix_request", "_hemix_given", "_hemix_weight
 
 
 def label_column(index: int) -> str:
+    """Name of a label in the view of the examples."""
     return f"_hemix_label{index}"
 
 
@@ -94,8 +95,10 @@ def create_events(p: Preparing, name: str, events: Events) -> None:
         if history.events == name and history.where
     )
     p.connection.execute(
-        f"CREATE OR REPLACE VIEW events_{name} AS SELECT t.*{taken}, CAST(t.{quote(events.user)} AS VARCHAR) AS {USER}, "
-        f"CAST(t.{quote(events.item)} AS VARCHAR) AS {ITEM}, {time_sql(events.time, kind, 't')} AS {TIME} FROM raw_{events.table} AS t {where}"
+        f"CREATE OR REPLACE VIEW events_{name} AS SELECT t.*{taken}, CAST(t.{quote(events.user)} AS VARCHAR) AS "
+        f"{USER}, "
+        f"CAST(t.{quote(events.item)} AS VARCHAR) AS {ITEM}, {time_sql(events.time, kind, 't')} AS {TIME} FROM "
+        f"raw_{events.table} AS t {where}"
     )
 
 
@@ -107,7 +110,8 @@ def create_entity(p: Preparing, place: str, entity: Entity) -> None:
         kind = p.sources.require(entity.table, entity.valid_from.column, f"{place}.valid_from")
         start = time_sql(entity.valid_from, kind, "t")
     p.connection.execute(
-        f"CREATE OR REPLACE VIEW {place} AS SELECT t.*, CAST(t.{quote(entity.key)} AS VARCHAR) AS {KEY}, {start} AS {FROM} FROM raw_{entity.table} AS t"
+        f"CREATE OR REPLACE VIEW {place} AS SELECT t.*, CAST(t.{quote(entity.key)} AS VARCHAR) AS {KEY}, {start} AS "
+        f"{FROM} FROM raw_{entity.table} AS t"
     )
 
 
@@ -142,19 +146,24 @@ def create_entity_rows(p: Preparing, place: str, plan: Plan) -> None:
     p.connection.execute(
         f"CREATE OR REPLACE TABLE {place}_rows AS SELECT t.*, (SELECT coalesce(max({INDEX}), 0) FROM known_{place}) + "
         f"row_number() OVER (ORDER BY {KEY}, {FROM}, {ROW}) AS {INDEX} "
-        f"FROM (SELECT t.*, {fingerprint} AS {PRINT} FROM once_{place} AS t) AS t ANTI JOIN known_{place} AS k ON {match}"
+        f"FROM (SELECT t.*, {fingerprint} AS {PRINT} FROM once_{place} AS t) AS t ANTI JOIN known_{place} AS k ON "
+        f"{match}"
     )
     columns = ", ".join([KEY, FROM, PRINT, INDEX, *map(quote, plan.carried[place])])
     p.connection.execute(
-        f"CREATE OR REPLACE TABLE {place}_index AS SELECT {columns} FROM known_{place} UNION ALL SELECT {columns} FROM {place}_rows"
+        f"CREATE OR REPLACE TABLE {place}_index AS SELECT {columns} FROM known_{place} UNION ALL SELECT {columns} "
+        f"FROM {place}_rows"
     )
 
 
 def create_implicit_catalog(p: Preparing) -> None:
     """View `once_catalog` where no table describes the items: every item key of examples and events."""
-    logs = [f"SELECT {ITEM} AS key FROM good_examples"] + [f"SELECT {ITEM} FROM good_events_{name}" for name in p.config.events]
+    logs = [f"SELECT {ITEM} AS key FROM good_examples"] + [
+        f"SELECT {ITEM} FROM good_events_{name}" for name in p.config.events
+    ]
     p.connection.execute(
-        f"CREATE OR REPLACE VIEW once_catalog AS SELECT DISTINCT key AS {KEY}, CAST(0 AS BIGINT) AS {FROM}, CAST(0 AS BIGINT) AS {ROW} "
+        f"CREATE OR REPLACE VIEW once_catalog AS SELECT DISTINCT key AS {KEY}, CAST(0 AS BIGINT) AS {FROM}, CAST(0 "
+        f"AS BIGINT) AS {ROW} "
         f"FROM ({' UNION ALL '.join(logs)}) WHERE key IS NOT NULL"
     )
 
@@ -166,7 +175,11 @@ def split_sql(p: Preparing) -> str:
         return f"CASE t.{GIVEN} WHEN 'train' THEN 0 WHEN 'valid' THEN 1 ELSE 2 END"
     train, valid, _ = split.fractions
     if split.by in ("user", "random"):
-        key = f"t.{USER}" if split.by == "user" else f"CAST(coalesce(t.{USER} || ' ' || t.{TIME}, CAST(t.{ROW} AS VARCHAR)) AS VARCHAR)"
+        key = (
+            f"t.{USER}"
+            if split.by == "user"
+            else f"CAST(coalesce(t.{USER} || ' ' || t.{TIME}, CAST(t.{ROW} AS VARCHAR)) AS VARCHAR)"
+        )
         share = f"(md5_number_lower({key} || {literal(f'#{split.seed}')}) % 1000003) / 1000003.0"
         return f"CASE WHEN {share} < {train} THEN 0 WHEN {share} < {train + valid} THEN 1 ELSE 2 END"
     if split.by == "time":
@@ -179,7 +192,8 @@ def time_cuts(p: Preparing) -> tuple[int, int]:
     """Times at which validation and test begin: the rows before them are at most their share."""
     train, valid, test = p.config.split.fractions
     found = p.connection.sql(
-        f"SELECT quantile_disc({TIME}, {train}), quantile_disc({TIME}, {min(1.0, train + valid)}), min({TIME}), max({TIME}) FROM good_examples"
+        f"SELECT quantile_disc({TIME}, {train}), quantile_disc({TIME}, {min(1.0, train + valid)}), min({TIME}), "
+        f"max({TIME}) FROM good_examples"
     ).fetchall()
     if found[0][2] is None:
         raise InputError("The examples have no row with a time, so that they cannot be split by time.")
@@ -191,12 +205,20 @@ def time_cuts(p: Preparing) -> tuple[int, int]:
 def create_user_cuts(p: Preparing) -> None:
     """Add to `users` the times at which validation and test begin for each (split `user_time`)."""
     train, valid, test = p.config.split.fractions
-    second = f"sorted[1 + CAST(floor({min(1.0, train + valid)} * (len(sorted) - 1e-9)) AS BIGINT)]" if test > 0 else "sorted[-1] + 1"
-    first = f"sorted[1 + CAST(floor({train} * (len(sorted) - 1e-9)) AS BIGINT)]" if valid + test > 0 else "sorted[-1] + 1"
+    second = (
+        f"sorted[1 + CAST(floor({min(1.0, train + valid)} * (len(sorted) - 1e-9)) AS BIGINT)]"
+        if test > 0
+        else "sorted[-1] + 1"
+    )
+    first = (
+        f"sorted[1 + CAST(floor({train} * (len(sorted) - 1e-9)) AS BIGINT)]" if valid + test > 0 else "sorted[-1] + 1"
+    )
     p.connection.execute(
-        f"CREATE OR REPLACE TABLE users AS SELECT u.*, greatest(c.first, c.earliest + 1) AS cut1, greatest(c.second, c.first, c.earliest + 1) AS cut2 "
+        f"CREATE OR REPLACE TABLE users AS SELECT u.*, greatest(c.first, c.earliest + 1) AS cut1, "
+        f"greatest(c.second, c.first, c.earliest + 1) AS cut2 "
         f"FROM users AS u LEFT JOIN (SELECT key, {first} AS first, {second} AS second, sorted[1] AS earliest FROM "
-        f"(SELECT {USER} AS key, list({TIME} ORDER BY {TIME}) AS sorted FROM good_examples GROUP BY 1)) AS c USING (key)"
+        f"(SELECT {USER} AS key, list({TIME} ORDER BY {TIME}) AS sorted FROM good_examples GROUP BY 1)) AS c USING "
+        f"(key)"
     )
 
 
@@ -220,6 +242,7 @@ def create_windows(p: Preparing, windows: tuple[Window, ...]) -> None:
 
 
 def window_keys(by: str) -> list[str]:
+    """Columns that a window count groups by."""
     return {"item": [ITEM], "user": [USER], "user_item": [USER, ITEM]}[by]
 
 
@@ -258,18 +281,23 @@ def example_query(p: Preparing, plan: Plan, split: str) -> str:
     joins.append(_window_joins(p, plan.windows))
     columns = [
         f"CAST({split} AS TINYINT) AS split",
-        "CAST(coalesce(u.number, -1) AS BIGINT) AS \"user\"" if config.examples.user else "CAST(-1 AS BIGINT) AS \"user\"",
-        f"coalesce(t.{TIME}, 0) AS \"time\"",
+        'CAST(coalesce(u.number, -1) AS BIGINT) AS "user"' if config.examples.user else 'CAST(-1 AS BIGINT) AS "user"',
+        f'coalesce(t.{TIME}, 0) AS "time"',
         f"coalesce(epoch_us(date_trunc('day', make_timestamptz(t.{TIME}))), 0) AS midnight",
         f"CAST(coalesce(c.{INDEX}, 0) AS INTEGER) AS item" if config.examples.item else "CAST(0 AS INTEGER) AS item",
         f"CAST(coalesce(p.{INDEX}, 0) AS INTEGER) AS profile" if config.profiles else "CAST(0 AS INTEGER) AS profile",
         f"hash(t.{REQUEST}) AS request" if config.examples.request else "CAST(0 AS UBIGINT) AS request",
-        f"t.{ROW} AS \"row\"",
+        f't.{ROW} AS "row"',
     ]
     if p.labelled:
-        columns += [f"{_masked(config, index)} AS label{index}" for index in range(len(config.labels))] + [f"t.{WEIGHT} AS weight"]
+        columns += [f"{_masked(config, index)} AS label{index}" for index in range(len(config.labels))] + [
+            f"t.{WEIGHT} AS weight"
+        ]
     columns += [f"{part.sql} AS part{index}" for index, part in enumerate(parts)]
-    return f"SELECT {', '.join(columns)} FROM good_examples AS t {' '.join(joins)} {_sampled(p, split)} ORDER BY split, \"user\", \"time\", request, \"row\""
+    return (
+        f"SELECT {', '.join(columns)} FROM good_examples AS t {' '.join(joins)} {_sampled(p, split)} "
+        f'ORDER BY split, "user", "time", request, "row"'
+    )
 
 
 def _masked(config: DataConfig, index: int) -> str:
@@ -294,7 +322,8 @@ def create_train_end(p: Preparing, split: str) -> None:
     """Table `train_end`: each user's last training request; only earlier events may shape the vocabulary."""
     join = f"JOIN users AS u ON t.{USER} = u.key"
     p.connection.execute(
-        f"CREATE OR REPLACE TABLE train_end AS SELECT u.number, max(t.{TIME}) AS time FROM good_examples AS t {join} WHERE ({split}) = 0 GROUP BY 1"
+        f"CREATE OR REPLACE TABLE train_end AS SELECT u.number, max(t.{TIME}) AS time FROM good_examples AS t "
+        f"{join} WHERE ({split}) = 0 GROUP BY 1"
         if p.config.examples.user and p.labelled and p.config.examples.time
         else "CREATE OR REPLACE TABLE train_end (number BIGINT, time BIGINT)"
     )
@@ -305,7 +334,7 @@ def event_query(p: Preparing, plan: Plan, name: str) -> str:
     parts = plan.blocks[f"events.{name}"]
     delay = round(p.config.history_delay * MICROS)
     columns = [
-        "CAST(u.number AS BIGINT) AS \"user\"",
+        'CAST(u.number AS BIGINT) AS "user"',
         f"t.{TIME} AS time",
         f"CAST(coalesce(c.{INDEX}, 0) AS INTEGER) AS item",
         f"coalesce(t.{TIME} < e.time - {delay}, false) AS visible",
@@ -317,5 +346,5 @@ def event_query(p: Preparing, plan: Plan, name: str) -> str:
     return (
         f"SELECT {', '.join(columns)} FROM good_events_{name} AS t JOIN users AS u ON t.{USER} = u.key "
         f"{_entity_join(p, 'catalog', 'c', ITEM)} LEFT JOIN train_end AS e ON u.number = e.number "
-        f"ORDER BY \"user\", \"time\", t.{ROW}"
+        f'ORDER BY "user", "time", t.{ROW}'
     )

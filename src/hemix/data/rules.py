@@ -17,7 +17,7 @@ from hemix.data.queries import (
     example_tables,
     label_column,
 )
-from hemix.data.sources import BadRow
+from hemix.data.sources import BadRow, literal
 from hemix.schema import SPLITS
 
 
@@ -38,7 +38,7 @@ def check_tables(p: Preparing, plan: Plan, on_bad_rows: OnBadRows) -> list[BadRo
         if entity is None:
             continue
         create_entity(p, place, entity)
-        rules = [not_null(entity.key, f"t.{KEY}", "the key")] + part_rules(plan.blocks[place])
+        rules = [not_null(entity.key, f"t.{KEY}", "the key"), *part_rules(plan.blocks[place])]
         if entity.valid_from is not None:
             rules += time_rules(entity.valid_from, f"t.{FROM}")
         checker.apply(entity.table, place, rules)
@@ -66,11 +66,14 @@ def _example_rules(p: Preparing, plan: Plan) -> list[Rule]:
         rules += time_rules(examples.time, f"t.{TIME}")
     if p.labelled:
         for index, label in enumerate(config.labels):
-            rules += label_rules(label.name, f"t.{label_column(index)}", f"column {label.column}" if label.column else f"SQL {label.sql}")
+            rules += label_rules(
+                label.name, f"t.{label_column(index)}", f"column {label.column}" if label.column else f"SQL {label.sql}"
+            )
         if config.weight is not None:
             rules += weight_rules(f"t.{WEIGHT}")
         if config.split.by == "given" and config.split.column is not None:
             listed = ", ".join(f"'{split}'" for split in SPLITS)
-            reason = f"'column {config.split.column}: the split must be train, valid or test, got ' || coalesce(t.{GIVEN}, 'null')"
+            rule = literal(f"column {config.split.column}: the split must be train, valid or test, got ")
+            reason = f"{rule} || coalesce(t.{GIVEN}, 'null')"
             rules.append((f"t.{GIVEN} IS NULL OR t.{GIVEN} NOT IN ({listed})", reason))
     return rules + part_rules((*plan.blocks["request"], *plan.blocks["row"]))

@@ -144,15 +144,20 @@ class SplitWriter:
         )  # fmt: skip
 
 
-def write_examples(files: Files, rows: ExampleRows, request: Stager, row: Stager, encoder: Encoder) -> dict[str, SplitCount]:
+def write_examples(
+    files: Files, rows: ExampleRows, request: Stager, row: Stager, encoder: Encoder
+) -> dict[str, SplitCount]:
     """Write train, valid and test; chunks come in the order split, user, time."""
     writers = {split: SplitWriter(files, split, request, row, rows.num_labels) for split in SPLITS}
     encoded = zip(request.finish(encoder), row.finish(encoder), strict=True)
     for index, ((request_ids, request_numbers), (row_ids, row_numbers)) in enumerate(encoded):
         values = {
             **rows.chunk(index),
-            "request_ids": request_ids, "request_numbers": request_numbers, "row_ids": row_ids, "row_numbers": row_numbers,
-        }  # fmt: skip
+            "request_ids": request_ids,
+            "request_numbers": request_numbers,
+            "row_ids": row_ids,
+            "row_numbers": row_numbers,
+        }
         bounds = np.searchsorted(values["split"], np.arange(len(SPLITS) + 1))
         for number, split in enumerate(SPLITS):
             place = slice(bounds[number], bounds[number + 1])

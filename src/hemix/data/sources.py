@@ -20,7 +20,15 @@ ROW = f"{RESERVED_PREFIX}_row"
 FILE = f"{RESERVED_PREFIX}_file"
 ROWS_PER_FILE = 2**40
 SNIFF_WHOLE_FILE_BYTES = 256 * 2**20
-FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 
 
 def quote(name: str) -> str:
@@ -33,7 +41,9 @@ def literal(value: str | Path) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def connect(staging: Path, *, memory_limit: str, threads: int | None, timezone: str | None) -> duckdb.DuckDBPyConnection:
+def connect(
+    staging: Path, *, memory_limit: str, threads: int | None, timezone: str | None
+) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection that spills to `staging` beyond `memory_limit` and reads zoneless times in `timezone`.
 
     Raises InputError if the time zone is not known.
@@ -50,7 +60,9 @@ def connect(staging: Path, *, memory_limit: str, threads: int | None, timezone: 
     try:
         connection.execute(f"SET TimeZone = {literal(timezone or 'UTC')}")
     except duckdb.Error as error:
-        raise InputError(f"data.timezone must be an IANA name such as Europe/Berlin, got {timezone!r}: {error}") from None
+        raise InputError(
+            f"data.timezone must be an IANA name such as Europe/Berlin, got {timezone!r}: {error}"
+        ) from None
     return connection
 
 
@@ -102,7 +114,8 @@ class Sources:
         columns = self._columns[table]
         if column not in columns:
             raise InputError(
-                f"{place} needs column {column!r}, which table {table!r} ({', '.join(self._files[table])}) does not have; "
+                f"{place} needs column {column!r}, which table {table!r} ({', '.join(self._files[table])}) does not "
+                f"have; "
                 f"its columns are: {', '.join(columns)}.{suggestion(column, columns)}"
             )
         return columns[column]
@@ -138,7 +151,9 @@ class Sources:
             if not str(column).startswith(RESERVED_PREFIX)
         }
         _reject_twins(name, self._files[name], self._columns[name])
-        self.connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self.hidden(name))}) FROM raw_{name}")
+        self.connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self.hidden(name))}) FROM raw_{name}"
+        )
 
     def hidden(self, name: str) -> list[str]:
         """Columns of a raw view that are not the table's own."""
@@ -151,13 +166,18 @@ class Sources:
             path = Path(pattern) if Path(pattern).is_absolute() else self._root / pattern
             found = sorted(glob.glob(str(path), recursive=True)) or ([str(path)] if path.exists() else [])
             if not found:
-                raise InputError(f"Table {name!r}: no file at {path}. Check tables.{name}.path; relative paths start at {self._root}.")
+                raise InputError(
+                    f"Table {name!r}: no file at {path}. Check tables.{name}.path; relative paths start at "
+                    f"{self._root}."
+                )
             files.extend(found)
         for file in files:
             if Path(file).is_dir():
                 raise InputError(f"Table {name!r}: {file} is a folder; name the files, for example {file}/*.parquet.")
             if Path(file).stat().st_size == 0:
-                raise InputError(f"Table {name!r}: file {file} is empty (0 bytes); a table needs at least a header and a row.")
+                raise InputError(
+                    f"Table {name!r}: file {file} is empty (0 bytes); a table needs at least a header and a row."
+                )
         return files
 
     def _open_parquet(self, name: str, files: list[str]) -> None:
@@ -165,7 +185,8 @@ class Sources:
         number = f"(list_position({listed}, filename) - 1) * {ROWS_PER_FILE} + file_row_number"
         self._run(
             name,
-            f"CREATE OR REPLACE VIEW raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), CAST({number} AS BIGINT) AS {ROW} "
+            f"CREATE OR REPLACE VIEW raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), CAST({number} AS "
+            f"BIGINT) AS {ROW} "
             f"FROM read_parquet({listed}, filename = true, file_row_number = true)",
         )
 
@@ -175,13 +196,20 @@ class Sources:
             reader = f"read_json({listed}, format = 'newline_delimited', filename = {literal(FILE)})"
         else:
             size = sum(Path(file).stat().st_size for file in files)
-            options = [f"filename = {literal(FILE)}", "store_rejects = true", f"rejects_table = 'rejects_{name}'", f"rejects_scan = 'scans_{name}'"]
+            options = [
+                f"filename = {literal(FILE)}",
+                "store_rejects = true",
+                f"rejects_table = 'rejects_{name}'",
+                f"rejects_scan = 'scans_{name}'",
+            ]
             if size <= SNIFF_WHOLE_FILE_BYTES:
                 options.append("sample_size = -1")
             if table.delimiter is not None:
                 options.append(f"delim = {literal(table.delimiter)}")
             if table.columns is not None:
-                options.append("header = false, names = [" + ", ".join(literal(column) for column in table.columns) + "]")
+                options.append(
+                    "header = false, names = [" + ", ".join(literal(column) for column in table.columns) + "]"
+                )
             else:
                 options.append("header = true")
             reader = f"read_csv({listed}, {', '.join(options)})"
@@ -218,7 +246,10 @@ class Sources:
             files = ", ".join(self._files[name][:3])
             text = str(error).strip()
             if "No space left" in text or "could not write" in text.lower():
-                raise InputError(f"The disk is full while reading table {name!r} ({files}): free space and prepare again. {text.splitlines()[0]}") from None
+                raise InputError(
+                    f"The disk is full while reading table {name!r} ({files}): free space and prepare again. "
+                    f"{text.splitlines()[0]}"
+                ) from None
             raise InputError(f"Table {name!r} ({files}) cannot be read: {_first_lines(text)}") from None
 
 
@@ -233,7 +264,10 @@ def _format(name: str, table: Table, files: Iterable[str]) -> str:
     for file in files:
         suffix = Path(file.removesuffix(".gz").removesuffix(".zst")).suffix.lower()
         if suffix not in FORMATS:
-            raise InputError(f"Table {name!r}: the ending of {file} says no format; set tables.{name}.format to csv, parquet or jsonl.")
+            raise InputError(
+                f"Table {name!r}: the ending of {file} says no format; set tables.{name}.format to csv, parquet or "
+                f"jsonl."
+            )
         kinds.add(FORMATS[suffix])
     if len(kinds) > 1:
         raise InputError(f"Table {name!r} mixes formats ({', '.join(sorted(kinds))}); declare one table for each.")
@@ -245,9 +279,14 @@ def _reject_twins(name: str, files: list[str], columns: Mapping[str, str]) -> No
     lower: dict[str, str] = {}
     for column in columns:
         match = re.fullmatch(r"(.+)_1", column)
-        if column.lower() in lower or (match and match.group(1) in columns and _header_repeats(files[0], match.group(1))):
+        if column.lower() in lower or (
+            match and match.group(1) in columns and _header_repeats(files[0], match.group(1))
+        ):
             twin = match.group(1) if match else column
-            raise InputError(f"Table {name!r}, file {files[0]}: column {twin!r} is named twice; column names must be unique (SQL ignores case).")
+            raise InputError(
+                f"Table {name!r}, file {files[0]}: column {twin!r} is named twice; column names must be unique (SQL "
+                f"ignores case)."
+            )
         lower[column.lower()] = column
 
 

@@ -64,9 +64,15 @@ class Store:
             for name, expected in segment.files.items():
                 file = store.path / segment.folder / name
                 if not file.exists() or file.stat().st_size != expected.bytes:
-                    raise StoreError(f"The store at {path} is damaged: {segment.folder}/{name} is missing or truncated. Prepare it again.")
+                    raise StoreError(
+                        f"The store at {path} is damaged: {segment.folder}/{name} is missing or truncated. Prepare "
+                        f"it again."
+                    )
                 if verify and file_entry(file) != expected:
-                    raise StoreError(f"The store at {path} is damaged: the content of {segment.folder}/{name} has changed. Prepare it again.")
+                    raise StoreError(
+                        f"The store at {path} is damaged: the content of {segment.folder}/{name} has changed. "
+                        f"Prepare it again."
+                    )
         return store
 
     @property
@@ -137,7 +143,9 @@ class HistoryReader:
         for segment in store.manifest.segments:
             taken = store.array(segment, f"{log}/take_{name}") if history.where else None
             offsets = store.array(segment, f"{log}/take_{name}_offsets" if history.where else f"{log}/offsets")
-            self._logs.append(EventLog(times=store.array(segment, f"{log}/time"), offsets=np.asarray(offsets), taken=taken))
+            self._logs.append(
+                EventLog(times=store.array(segment, f"{log}/time"), offsets=np.asarray(offsets), taken=taken)
+            )
         starts = np.cumsum([0, *(len(events.times) for events in self._logs)])
         self._starts = starts[:-1]
         self._items, self._times = store.matrix(f"{log}/item"), store.matrix(f"{log}/time")
@@ -254,7 +262,9 @@ class SplitView:
         return Batch(
             requests=Requests(
                 columns=request,
-                histories={name: reader.gather(users, times, midnights) for name, reader in self.store.histories.items()},
+                histories={
+                    name: reader.gather(users, times, midnights) for name, reader in self.store.histories.items()
+                },
                 users=torch.from_numpy(users),
                 times=torch.from_numpy(times),
             ),

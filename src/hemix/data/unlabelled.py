@@ -44,7 +44,9 @@ class RowsToScore:
             raise InputError(f"The output must end in {', '.join(options)}, got {out.name}.")
         taken = [name for name in scores if name in self.sources.columns(INPUT)]
         if taken:
-            raise InputError(f"The input already has a column {taken[0]!r}, which the scores would be written to; rename it.")
+            raise InputError(
+                f"The input already has a column {taken[0]!r}, which the scores would be written to; rename it."
+            )
         origins = self.view.origins(np.arange(self.view.num_requests))
         table = pa.table({"_hemix_origin": origins, **scores})
         connection = self.sources.connection
@@ -98,5 +100,11 @@ def _for_scoring(config: DataConfig, table: Table) -> DataConfig:
 def _write(build: SegmentBuilder, encoder: Encoder, folder: Path) -> Segment:
     splits = write_examples(build.files, build.rows, build.stagers["request"], build.stagers["row"], encoder)
     return Segment(
-        folder=str(folder), splits=splits, events={}, catalog_rows=0, profile_rows=0, num_users=0, files=build.files.entries
+        folder=str(folder),
+        splits=splits,
+        events={},
+        catalog_rows=0,
+        profile_rows=0,
+        num_users=0,
+        files=build.files.entries,
     )

@@ -28,7 +28,7 @@ class Vocabulary:
 
     def ids(self, values: pa.Array) -> np.ndarray:
         """Ids of some values; unknown ones get `UNKNOWN_ID`, nulls `NULL_ID`."""
-        found = pc.index_in(values, value_set=self.values)
+        found = pc.call_function("index_in", [values], pc.SetLookupOptions(self.values))
         ids = np.asarray(pc.fill_null(found, UNKNOWN_ID - FIRST_ID)).astype(np.int32) + FIRST_ID
         if values.null_count:
             ids[np.asarray(values.is_null())] = NULL_ID
@@ -100,9 +100,9 @@ class VocabularyBuilder:
         self._fold()
         kept = np.flatnonzero(self._counts >= max(1, min_count))
         values, counts = self._values.take(pa.array(kept)), self._counts[kept]
-        order = pc.sort_indices(
-            pa.table({"count": counts, "value": values}), sort_keys=[("count", "descending"), ("value", "ascending")]
-        )
+        table = pa.table({"count": counts, "value": values})
+        by_frequency = pc.SortOptions(sort_keys=[("count", "descending"), ("value", "ascending")])
+        order = pc.call_function("sort_indices", [table], by_frequency)
         if max_size is not None:
             order = order.slice(0, max_size)
         return Vocabulary(values=values.take(order), counts=counts[np.asarray(order)])
