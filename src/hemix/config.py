@@ -29,11 +29,19 @@ def parse_config(kind: type[ConfigT], values: Any, where: str) -> ConfigT:
 
 
 def _explain(kind: type[Config], problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+    schema = kind.model_json_schema()
+    path = ".".join(str(part) for part in _without_tags(schema, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(kind, problem["loc"])
+        known = _known_keys(schema, problem["loc"])
         options = f" Known keys: {', '.join(sorted(known))}." if known else ""
         return f"unknown key {path!r}.{suggestion(str(problem['loc'][-1]), known)}{options}"
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        key, tag = context["discriminator"].strip("'"), context["tag"]
+        return f"{path}.{key}: unknown {tag!r}; available: {', '.join(known)}.{suggestion(tag, known)}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{path}: needs the key {problem['ctx']['discriminator']}, which says what it is"
     message = problem["msg"].removeprefix("Value error, ")
     shown = repr(problem["input"])
     if not path:
@@ -41,13 +49,27 @@ def _explain(kind: type[Config], problem: Any) -> str:
     return f"{path}: {message} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"
 
 
-def _known_keys(kind: type[Config], path: tuple[Any, ...]) -> set[str]:
+def _known_keys(schema: dict[str, Any], path: tuple[Any, ...]) -> set[str]:
     """Keys allowed at the place of an unknown key, found by walking the JSON schema along `path`."""
-    schema = kind.model_json_schema()
     nodes: list[dict[str, Any]] = [schema]
     for part in path[:-1]:
-        nodes = [child for node in nodes for child in _children(schema, node, part)] or nodes
+        nodes = _step(schema, nodes, part) or nodes
     return {key for node in nodes for found in _resolve(schema, node) for key in found.get("properties", {})}
+
+
+def _without_tags(schema: dict[str, Any], path: tuple[Any, ...]) -> list[Any]:
+    """`path` as a person writes it: pydantic adds the tag of the member of a union that it chose."""
+    nodes: list[dict[str, Any]] = [schema]
+    shown = []
+    for part in path:
+        if not any(_tagged(option, part) for node in nodes for option in _resolve(schema, node)):
+            shown.append(part)
+        nodes = _step(schema, nodes, part) or nodes
+    return shown
+
+
+def _step(schema: dict[str, Any], nodes: list[dict[str, Any]], part: Any) -> list[dict[str, Any]]:
+    return [child for node in nodes for child in _children(schema, node, part)]
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
@@ -57,6 +79,12 @@ def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any
     return [node] if not options else [found for option in options for found in _resolve(schema, option)]
 
 
+def _tagged(option: dict[str, Any], part: Any) -> bool:
+    """Whether `part` is the tag by which this member of a union is chosen, and no key of it."""
+    properties = option.get("properties", {})
+    return part not in properties and any(properties.get(key, {}).get("const") == part for key in ("kind", "name"))
+
+
 def _children(schema: dict[str, Any], node: dict[str, Any], part: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for option in _resolve(schema, node):
@@ -64,7 +92,7 @@ def _children(schema: dict[str, Any], node: dict[str, Any], part: Any) -> list[d
             found.append(option["items"])
         elif part in option.get("properties", {}):
             found.append(option["properties"][part])
-        elif option.get("properties", {}).get("kind", {}).get("const") == part:
+        elif _tagged(option, part):
             found.append(option)
         elif isinstance(option.get("additionalProperties"), dict):
             found.append(option["additionalProperties"])

@@ -66,7 +66,7 @@ def read_experiment_values(path: Path, overrides: Sequence[str] = ()) -> dict[st
             raise ConfigError(
                 f"{path}: unknown section {section!r}.{suggestion(str(section), SECTIONS)} Known: {known}"
             )
-    return {section: {} if value is None else value for section, value in values.items()}
+    return {section: {} if value is None and section != "name" else value for section, value in values.items()}
 
 
 def load_data_config(path: Path, overrides: Sequence[str] = ()) -> DataConfig:

@@ -1,0 +1,89 @@
+"""An experiment: data, model, objective, training and evaluation as one frozen value, read from one YAML file."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from hemix.config import Config, parse_config
+from hemix.config_file import read_experiment_values
+from hemix.evaluate.evaluator import EvaluateConfig
+from hemix.models import HeMixConfig, ModelConfig
+from hemix.objectives import LogLossConfig, ObjectiveConfig
+from hemix.schema import DataConfig
+from hemix.train.config import RESUMABLE_KEYS, TrainConfig
+
+
+class Experiment(Config):
+    """Everything that decides a result, apart from the raw rows. Two equal experiments on one store give equal runs."""
+
+    name: str = Field(default="experiment", min_length=1)
+    """Under which results are listed; a file without a name has its own."""
+    data: DataConfig
+    model: ModelConfig = HeMixConfig()
+    objective: ObjectiveConfig = LogLossConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """The same experiment with another seed of training."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"seed": seed})})
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that decides the result: everything but the name."""
+        return _digest(self.model_dump(mode="json", exclude={"name"}))
+
+    @property
+    def hash_without_seed(self) -> str:
+        """The same for every seed: names the cell of a table that several seeds fill."""
+        return _digest(self.model_dump(mode="json", exclude={"name": True, "train": {"seed"}}))
+
+    @property
+    def hash_without_budget(self) -> str:
+        """The same for every budget: what a checkpoint has to agree with to be resumed."""
+        return _digest(self.model_dump(mode="json", exclude={"name": True, "train": set(RESUMABLE_KEYS)}))
+
+    def to_yaml(self) -> str:
+        """All sections with every default written out; `load_experiment` reads it back equal."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read and validate an experiment file; each override reads ``a.b=c`` and wins over the file.
+
+    Raises ConfigError that names the file and every wrong key, and suggests a key for an unknown one.
+    """
+    path = Path(path)
+    values = read_experiment_values(path, overrides)
+    return parse_config(Experiment, {"name": path.stem, **values}, str(path))
+
+
+def experiment_json_schema() -> dict[str, Any]:
+    """JSON Schema of an experiment file, for editors to complete and check."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
+
+
+def differing_keys(one: Any, other: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys under which two JSON values differ; a key that only one of them has counts.
+
+    >>> list(differing_keys({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 0, "c": [1]}}))
+    ['a.b', 'd']
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys((*one, *other)):
+            name = f"{prefix}{key}"
+            if key not in one or key not in other:
+                yield name
+            else:
+                yield from differing_keys(one[key], other[key], f"{name}.")
+    elif one != other:
+        yield prefix.removesuffix(".")
