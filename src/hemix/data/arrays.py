@@ -76,16 +76,18 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("wb")
+        self._bytes = 0
         self._places: list[tuple[int, np.dtype, tuple[int, ...]]] = []
 
     def __len__(self) -> int:
         return len(self._places)
 
     def append(self, values: np.ndarray) -> None:
+        """Write an array after the others; its number is the length before."""
         data = np.ascontiguousarray(values)
-        self._places.append((self._file.seek(0, os.SEEK_END), data.dtype, data.shape))
+        self._places.append((self._bytes, data.dtype, data.shape))
         if data.size:
-            data.tofile(self._file)
+            self._bytes += self._file.write(data.view(np.uint8).reshape(-1).data)
 
     def __getitem__(self, index: int) -> np.ndarray:
         offset, dtype, shape = self._places[index]

@@ -52,8 +52,9 @@ class ExampleRows:
     def add(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Keep a chunk; returns whether training sees each row."""
         for name, values in columns.items():
-            spool = self._spools.setdefault(name, Spool(self.folder / f"rows.{name}"))
-            spool.append(values)
+            if name not in self._spools:
+                self._spools[name] = Spool(self.folder / f"rows.{name}")
+            self._spools[name].append(values)
         self.chunks += 1
         train = columns["split"] == 0
         self.train_items = add_counts(self.train_items, columns["item"][train])
@@ -199,7 +200,9 @@ class EventRows:
 
     def add(self, columns: dict[str, np.ndarray]) -> None:
         for name, values in columns.items():
-            self._spools.setdefault(name, Spool(self.folder / f"{self.name}.{name}")).append(values)
+            if name not in self._spools:
+                self._spools[name] = Spool(self.folder / f"{self.name}.{name}")
+            self._spools[name].append(values)
         self.chunks += 1
         self.visible_items = add_counts(self.visible_items, columns["item"][columns["visible"]])
         self.without_item += int((columns["item"] == 0).sum())
