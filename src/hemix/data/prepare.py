@@ -29,7 +29,7 @@ from hemix.data.queries import (
     create_users,
     create_windows,
     event_query,
-    example_query,
+    example_queries,
     example_tables,
     split_sql,
 )
@@ -211,11 +211,13 @@ class SegmentBuilder:
     def _has(self, place: str) -> bool:
         return self.p.config.examples.item is not None if place == "catalog" else self.p.config.profiles is not None
 
-    def _chunks(self, query: str) -> Iterator[pa.Table]:
-        """A query's rows in tables of exactly `CHUNK_ROWS` rows (but the last)."""
+    def _chunks(self, queries: list[str]) -> Iterator[pa.Table]:
+        """The rows of some queries, one after the other, in tables of exactly `CHUNK_ROWS` rows (but the last)."""
         held: list[pa.RecordBatch] = []
         num_held = 0
-        for batch in self.p.connection.sql(query).to_arrow_reader(CHUNK_ROWS):
+        connection = self.p.connection
+        connection.execute(f"SET preserve_insertion_order = {'true' if len(queries) > 1 else 'false'}")
+        for batch in (batch for query in queries for batch in connection.sql(query).to_arrow_reader(CHUNK_ROWS)):
             held.append(batch)
             num_held += batch.num_rows
             while num_held >= CHUNK_ROWS:
@@ -223,13 +225,15 @@ class SegmentBuilder:
                 yield table.slice(0, CHUNK_ROWS)
                 held = table.slice(CHUNK_ROWS).to_batches()
                 num_held -= CHUNK_ROWS
+        connection.execute("SET preserve_insertion_order = false")
         if num_held:
             yield pa.Table.from_batches(held)
 
     def _stage_examples(self, split: str) -> None:
         request, row = self.stagers["request"], self.stagers["row"]
         num_labels = len(self.p.config.labels)
-        for table in self._chunks(example_query(self.p, self.plan, split)):
+        queries = example_queries(self.p, self.plan, split)
+        for table in self._chunks(queries):
             columns = {
                 name: _numpy(table, name)
                 for name in ("split", "user", "time", "midnight", "item", "profile", "request")
@@ -249,7 +253,7 @@ class SegmentBuilder:
 
     def _stage_events(self, name: str) -> None:
         rows, stager = self.events[name], self.stagers[f"events.{name}"]
-        for table in self._chunks(event_query(self.p, self.plan, name)):
+        for table in self._chunks([event_query(self.p, self.plan, name)]):
             columns = {key: _numpy(table, key) for key in ("user", "time", "item", "visible")}
             columns |= {f"where_{key}": _numpy(table, f"_hemix_where_{key}") for key in rows.selected}
             rows.add(columns)
@@ -259,7 +263,7 @@ class SegmentBuilder:
     def _stage_entities(self, place: str, seen: np.ndarray) -> None:
         stager = self.stagers[place]
         parts = "".join(f", {part.sql} AS part{index}" for index, part in enumerate(stager.parts))
-        for table in self._chunks(f"SELECT _hemix_index AS index{parts} FROM {place}_rows AS t ORDER BY index"):
+        for table in self._chunks([f"SELECT _hemix_index AS index{parts} FROM {place}_rows AS t ORDER BY index"]):
             index = _numpy(table, "index")
             known = index < len(seen)
             weights = np.zeros(len(index), np.int64)

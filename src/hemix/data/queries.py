@@ -268,8 +268,20 @@ def _entity_join(p: Preparing, place: str, alias: str, key: str) -> str:
     return f"LEFT JOIN ({newest}) AS {alias} ON t.{key} = {alias}.{KEY}"
 
 
-def example_query(p: Preparing, plan: Plan, split: str) -> str:
-    """The examples in store order, with all raw values of the blocks `request` and `row`."""
+def example_queries(p: Preparing, plan: Plan, split: str) -> list[str]:
+    """Queries that together give the examples in store order, with all raw values of the blocks `request` and `row`.
+
+    Rows without keys need no sort: one query per split reads them as they stand. Their order is that of the files
+    only while the connection preserves insertion order.
+    """
+    select, keep = _example_select_all(p, plan, split), _sampled(p, split)
+    examples = p.config.examples
+    if (examples.user, examples.item, examples.time, examples.request) == (None, None, None, None):
+        return [f"{select} WHERE {keep} AND ({split}) = {number}" for number in range(len(SPLITS))]
+    return [f'{select} WHERE {keep} ORDER BY split, "user", "time", request, "row"']
+
+
+def _example_select_all(p: Preparing, plan: Plan, split: str) -> str:
     config, parts = p.config, (*plan.blocks["request"], *plan.blocks["row"])
     joins: list[str] = []
     if config.examples.user:
@@ -294,10 +306,7 @@ def example_query(p: Preparing, plan: Plan, split: str) -> str:
             f"t.{WEIGHT} AS weight"
         ]
     columns += [f"{part.sql} AS part{index}" for index, part in enumerate(parts)]
-    return (
-        f"SELECT {', '.join(columns)} FROM good_examples AS t {' '.join(joins)} {_sampled(p, split)} "
-        f'ORDER BY split, "user", "time", request, "row"'
-    )
+    return f"SELECT {', '.join(columns)} FROM good_examples AS t {' '.join(joins)}"
 
 
 def _masked(config: DataConfig, index: int) -> str:
@@ -312,10 +321,10 @@ def _masked(config: DataConfig, index: int) -> str:
 def _sampled(p: Preparing, split: str) -> str:
     sample = p.config.downsample
     if sample is None or not p.labelled:
-        return ""
+        return "true"
     label = label_column([label.name for label in p.config.labels].index(sample.label))
     share = f"(md5_number_lower(t.{ROW} || {literal(f'#{sample.seed}')}) % 1000003) / 1000003.0"
-    return f"WHERE NOT (({split}) = 0 AND t.{label} = 0 AND {share} >= {sample.keep})"
+    return f"NOT (({split}) = 0 AND t.{label} = 0 AND {share} >= {sample.keep})"
 
 
 def create_train_end(p: Preparing, split: str) -> None:
