@@ -8,6 +8,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -107,19 +108,19 @@ class Predictions:
             arrays[f"slice {name}"] = column.values
             about["slices"][name] = {"table": column.table, "bounds": column.bounds, "names": column.names}  # pyright: ignore[reportIndexIssue]
         buffer = io.BytesIO()
-        np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+        np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
         replace_file(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
         """Read what `save` wrote. Raises RunError if the file is missing, damaged or of another version."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            about = json.loads(str(arrays.pop("about")))
+            about = json.loads(arrays.pop("about").tobytes())
         except FileNotFoundError:
             raise RunError(f"There are no predictions at {path}. Evaluate the run on that split first.") from None
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and evaluate the run again.") from None
         if about.get("format") != FORMAT:
             raise RunError(f"{path} has format {about.get('format')}, this version reads {FORMAT}. Evaluate again.")
