@@ -82,6 +82,12 @@ class FeatureEmbedding(nn.Module):
         steps = torch.arange(history.events.ids.shape[1], device=history.lengths.device)
         return self._embed(side, history.events), steps < history.lengths[:, None]
 
+    def locate(self, index: int, row: int) -> tuple[str, int]:
+        """Name of the table, and the id in it, that row `row` of ``tables[index]`` is of."""
+        starts = {start: name for name, (place, start) in self._places.items() if place == index}
+        start = max(start for start in starts if start <= row)
+        return starts[start], row - start
+
     def _embed(self, name: str, columns: Columns) -> Fields:
         side = self._sides[name]
         parts = side.look_up(columns.ids, self.tables)

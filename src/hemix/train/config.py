@@ -10,6 +10,8 @@ from hemix.errors import suggestion
 HIGHER_IS_BETTER = ("auc", "gauc", "pr_auc", "ndcg")
 LOWER_IS_BETTER = ("log_loss", "ne", "brier", "ece")
 BUDGET_KEYS = ("epochs", "max_steps", "max_seconds")
+RESUMABLE_KEYS = (*BUDGET_KEYS, "profile_steps")
+"""What may be changed when a run is resumed."""
 
 
 def higher_is_better(metric: str) -> bool:

@@ -1,5 +1,6 @@
 """Why a loss or a gradient is not finite: which weights, which column of the batch, which module first."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from hemix.batch import Batch, FieldSpec, Inputs
 from hemix.errors import TrainingError
 from hemix.objectives import Loss
+from hemix.ranker import Ranker
 from hemix.train.learner import Learner
 
 _FIX = "Lower the learning rates, or look at that column's transform; the last checkpoint is sound."
@@ -17,8 +19,8 @@ _FIX = "Lower the learning rates, or look at that column's transform; the last c
 
 def loss_error(learner: Learner, batch: Any, loss: Loss, step: int) -> TrainingError:
     """The error for a loss that is NaN or infinite; runs the forward pass once more to find the first culprit."""
-    values = {name: float(part) for name, part in loss.parts.items()} or {"total": float(loss.total)}
-    bad = {name: value for name, value in values.items() if not _is_finite(value)} or {"total": float(loss.total)}
+    values = {name: part.item() for name, part in loss.parts.items()}
+    bad = {name: value for name, value in values.items() if not math.isfinite(value)} or {"total": loss.total.item()}
     parts = ", ".join(f"{name} = {value}" for name, value in bad.items())
     causes = [*_bad_weights(learner), *_bad_columns(learner, batch)] or _first_bad_module(learner, batch)
     cause = "; ".join(causes[:3]) or "every input and weight is finite"
@@ -42,10 +44,6 @@ def gradient_error(learner: Learner, batch: Any, norm: float, step: int) -> Trai
     return TrainingError(f"Gradients must be finite; at step {step} their norm is {norm}. Found: {cause}. {_FIX}")
 
 
-def _is_finite(value: float) -> bool:
-    return value - value == 0
-
-
 def _bad_weights(learner: Learner) -> list[str]:
     found = []
     for name, parameter in learner.named_parameters():
@@ -58,19 +56,35 @@ def _bad_weights(learner: Learner) -> list[str]:
 
 
 def _describe(learner: Learner, name: str, rows: Tensor | None) -> str:
-    """A parameter by name; for rows of a concatenated table also the embedding tables that they belong to."""
-    if rows is None or name not in learner.table_names:
+    """A parameter by name; rows of a concatenated table by embedding table, id, and the fields that read it."""
+    if rows is None:
         return f"parameter {name}"
-    return f"parameter {name}, rows {sorted(set(rows.tolist()))[:3]}"
+    first = sorted(set(rows.tolist()))[:3]
+    ranker = learner.model
+    if not isinstance(ranker, Ranker):
+        return f"parameter {name}, rows {first}"
+    parameter = learner.get_parameter(name)
+    index = next(i for i, table in enumerate(ranker.embedding.tables) if table is parameter)
+    places = [ranker.embedding.locate(index, row) for row in first]
+    return ", ".join(
+        f"table {table!r} id {value} (read by {_readers(ranker.inputs, table)})" for table, value in places
+    )
+
+
+def _readers(inputs: Inputs, table: str) -> str:
+    sides = {"request": inputs.request, "candidate": inputs.candidate, **{h.name: h.fields for h in inputs.histories}}
+    return ", ".join(
+        f"{side} {field.name}" for side, fields in sides.items() for field in fields if field.table == table
+    )
 
 
 def _bad_columns(learner: Learner, batch: Any) -> list[str]:
     """Number columns with an infinite value (NaN means missing), and labels or weights that are not numbers."""
-    inputs = getattr(learner.model, "inputs", None)
-    if not isinstance(batch, Batch) or not isinstance(inputs, Inputs):
+    ranker = learner.model
+    if not isinstance(batch, Batch) or not isinstance(ranker, Ranker):
         return []
     found = []
-    for side, fields, numbers in _number_columns(inputs, batch):
+    for side, fields, numbers in _number_columns(ranker.inputs, batch):
         infinite = numbers.isinf().flatten(0, -2).any(0)
         for field in fields:
             columns = slice(field.start, field.start + field.width)

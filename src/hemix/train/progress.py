@@ -49,7 +49,7 @@ class TrainProgress:
     def validated(self, step: int, metric: str, value: float) -> None:
         """After a validation: a line above the bar, and the metric in it."""
         if not self._bar.disable:
-            self._bar.console.print(f"step {step:,}: valid {metric} {value:.4f}")
+            self._bar.console.print(f"step {step:,}: valid {metric} {value:.4f}", highlight=False)
         self._bar.update(self._task, metric=f"  {metric} {value:.4f}")
 
     def __enter__(self) -> "TrainProgress":

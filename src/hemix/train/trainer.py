@@ -7,8 +7,8 @@ ends with the same bits in its weights and the same lines in metrics.jsonl, timi
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -151,23 +151,24 @@ class Trainer:
 
     def _epoch(self) -> StopReason | None:
         """Train to the end of the epoch, or until there is a reason to stop."""
-        for batch in self._batches():
-            self._step(batch)
-            if self.state.step % self.config.log_steps == 0:
-                self._log_window()
-            every = self.config.validate_every
-            if every is not None and self.state.rows - self.state.rows_at_validation >= every:
-                self._validation()
-            elif self._checkpoint_due():
-                self._save()
-            self._profile.step_done()
-            if (reason := self._stop_reason()) is not None:
-                return reason
+        with closing(self._batches()) as batches:
+            for batch in batches:
+                self._step(batch)
+                if self.state.step % self.config.log_steps == 0:
+                    self._log_window()
+                every = self.config.validate_every
+                if every is not None and self.state.rows - self.state.rows_at_validation >= every:
+                    self._validation()
+                elif self._checkpoint_due():
+                    self._save()
+                self._profile.step_done()
+                if (reason := self._stop_reason()) is not None:
+                    return reason
         if self.config.validate_every is None:
             self._validation()
         return self._stop_reason()
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Generator[Any, None, None]:
         batches = iter(self.loader)
         while True:
             with self._profile.phase("loader"):
@@ -198,7 +199,7 @@ class Trainer:
             optimizers.step()
         state.step += 1
         state.rows += batch.num_rows
-        parts = {name: float(part) for name, part in loss.parts.items()}
+        parts = {name: part.item() for name, part in loss.parts.items()}
         state.window.add(batch.num_rows, {"loss": total, **parts, "grad_norm": norm})
         self._progress.update(state.rows, self.loader.epoch, total)
 
