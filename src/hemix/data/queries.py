@@ -61,7 +61,7 @@ def _example_select(p: Preparing, table: str, number: int, split: str) -> str:
     if p.labelled:
         columns += _targets(p, table, split)
     where = f"WHERE {examples.where}" if examples.where else ""
-    return f"(SELECT {', '.join(columns)} FROM raw_{table} AS t {where})"
+    return f"(SELECT {', '.join(columns)} FROM _hemix_raw_{table} AS t {where})"
 
 
 def _targets(p: Preparing, table: str, split: str) -> list[str]:
@@ -98,7 +98,7 @@ def create_events(p: Preparing, name: str, events: Events) -> None:
         f"CREATE OR REPLACE VIEW events_{name} AS SELECT t.*{taken}, CAST(t.{quote(events.user)} AS VARCHAR) AS "
         f"{USER}, "
         f"CAST(t.{quote(events.item)} AS VARCHAR) AS {ITEM}, {time_sql(events.time, kind, 't')} AS {TIME} FROM "
-        f"raw_{events.table} AS t {where}"
+        f"_hemix_raw_{events.table} AS t {where}"
     )
 
 
@@ -111,7 +111,7 @@ def create_entity(p: Preparing, place: str, entity: Entity) -> None:
         start = time_sql(entity.valid_from, kind, "t")
     p.connection.execute(
         f"CREATE OR REPLACE VIEW {place} AS SELECT t.*, CAST(t.{quote(entity.key)} AS VARCHAR) AS {KEY}, {start} AS "
-        f"{FROM} FROM raw_{entity.table} AS t"
+        f"{FROM} FROM _hemix_raw_{entity.table} AS t"
     )
 
 

@@ -1,7 +1,7 @@
 """Raw tables as DuckDB views: every row knows its file and its place in it.
 
 Text files are parsed once, into Parquet in the staging folder; Parquet files are read where they are. A view
-`raw_<table>` has the table's columns and `_hemix_row`: a number that orders rows by file, then by place.
+`_hemix_raw_<table>` has the table's columns and `_hemix_row`: a number that orders rows by file, then by place.
 """
 
 import glob
@@ -101,9 +101,14 @@ class Sources:
         self._staged: set[str] = set()
         self._root = root
         self._staging = staging
+        # a SQL table may name files too: they start at the same folder
+        connection.execute(f"SET file_search_path = {literal(root.resolve())}")
         self._columns: dict[str, dict[str, str]] = {name: dict(columns) for name, columns in (known or {}).items()}
         for name, table in tables.items():
             self._open(name, table)
+        for name in tables:
+            # only other tables' SQL needed these; now their names are free for our own
+            connection.execute(f"DROP VIEW {quote(name)}")
 
     def columns(self, table: str) -> dict[str, str]:
         """Column names of a table with their DuckDB types."""
@@ -126,8 +131,8 @@ class Sources:
         if table not in self._staged:
             return files[row // ROWS_PER_FILE], row % ROWS_PER_FILE + 1
         found = self.connection.sql(
-            f"SELECT {FILE}, {row} - (SELECT min({ROW}) FROM raw_{table} AS b WHERE b.{FILE} = a.{FILE}) + 1 "
-            f"FROM raw_{table} AS a WHERE {ROW} = {row}"
+            f"SELECT {FILE}, {row} - (SELECT min({ROW}) FROM _hemix_raw_{table} AS b WHERE b.{FILE} = a.{FILE}) + 1 "
+            f"FROM _hemix_raw_{table} AS a WHERE {ROW} = {row}"
         ).fetchall()
         return (str(found[0][0]), int(found[0][1])) if found else (files[0], 0)
 
@@ -147,12 +152,12 @@ class Sources:
                 self._stage_text(name, table, files, kind)
         self._columns[name] = {
             str(column): str(kind)
-            for column, kind, *_ in self.connection.sql(f"DESCRIBE raw_{name}").fetchall()
+            for column, kind, *_ in self.connection.sql(f"DESCRIBE _hemix_raw_{name}").fetchall()
             if not str(column).startswith(RESERVED_PREFIX)
         }
         _reject_twins(name, self._files[name], self._columns[name])
         self.connection.execute(
-            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self.hidden(name))}) FROM raw_{name}"
+            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self.hidden(name))}) FROM _hemix_raw_{name}"
         )
 
     def hidden(self, name: str) -> list[str]:
@@ -185,7 +190,7 @@ class Sources:
         number = f"(list_position({listed}, filename) - 1) * {ROWS_PER_FILE} + file_row_number"
         self._run(
             name,
-            f"CREATE OR REPLACE VIEW raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), CAST({number} AS "
+            f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), CAST({number} AS "
             f"BIGINT) AS {ROW} "
             f"FROM read_parquet({listed}, filename = true, file_row_number = true)",
         )
@@ -219,14 +224,14 @@ class Sources:
 
     def _stage(self, name: str, query: str) -> None:
         """Write a query's result to one Parquet file, in its own order, and open that."""
-        path = self._staging / f"raw_{name}.parquet"
+        path = self._staging / f"_hemix_raw_{name}.parquet"
         self._staged.add(name)
         self.connection.execute("SET preserve_insertion_order = true")
         self._run(name, f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION lz4_raw)")
         self.connection.execute("SET preserve_insertion_order = false")
         self._run(
             name,
-            f"CREATE OR REPLACE VIEW raw_{name} AS SELECT * EXCLUDE (file_row_number), file_row_number AS {ROW} "
+            f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT * EXCLUDE (file_row_number), file_row_number AS {ROW} "
             f"FROM read_parquet({literal(path)}, file_row_number = true)",
         )
 

@@ -54,7 +54,7 @@ class RowsToScore:
         partial = out.with_name(f".{out.name}.partial")
         hidden = ", ".join(self.sources.hidden(INPUT))
         connection.execute(
-            f"COPY (SELECT t.* EXCLUDE ({hidden}), s.* EXCLUDE (_hemix_origin) FROM raw_{INPUT} AS t JOIN scores AS s "
+            f"COPY (SELECT t.* EXCLUDE ({hidden}), s.* EXCLUDE (_hemix_origin) FROM _hemix_raw_{INPUT} AS t JOIN scores AS s "
             f"ON t.{ROW} = s._hemix_origin ORDER BY t.{ROW}) TO {literal(partial)} ({options[out.suffix]})"
         )
         partial.replace(out)
