@@ -1,5 +1,19 @@
 """Experiments with their numbers: functions that return one, ready to prepare and train."""
 
-from hemix.recipes.movielens import movielens_100k
+from hemix.recipes.by_name import RECIPES, experiment_text, write_experiments
+from hemix.recipes.foursquare import foursquare
+from hemix.recipes.frappe import frappe, frappe_log
+from hemix.recipes.movielens import movielens_1m, movielens_100k
+from hemix.recipes.sizes import ModelName
 
-__all__ = ["movielens_100k"]
+__all__ = [
+    "RECIPES",
+    "ModelName",
+    "experiment_text",
+    "foursquare",
+    "frappe",
+    "frappe_log",
+    "movielens_1m",
+    "movielens_100k",
+    "write_experiments",
+]

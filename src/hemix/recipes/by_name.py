@@ -1,0 +1,58 @@
+"""The recipe of each public data set, and its experiment files beside the data."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import yaml
+
+from hemix.errors import unknown_name
+from hemix.experiment import Experiment
+from hemix.recipes.foursquare import foursquare
+from hemix.recipes.frappe import frappe, frappe_log
+from hemix.recipes.movielens import movielens_1m, movielens_100k
+from hemix.recipes.sizes import ModelName
+
+RECIPES: dict[str, Callable[[ModelName], Experiment]] = {
+    "movielens-100k": movielens_100k,
+    "movielens-1m": movielens_1m,
+    "frappe": frappe,
+    "frappe-log": frappe_log,
+    "foursquare-nyc": partial(foursquare, "nyc"),
+    "foursquare-tky": partial(foursquare, "tky"),
+}
+FLAT = frozenset({"frappe", "frappe-log"})
+"""Data without histories, where DIN has nothing to attend to."""
+
+
+def write_experiments(name: str, directory: Path) -> list[Path]:
+    """Write the experiment of a public data set beside its tables: `hemix.yaml`, `dlrm.yaml`, `din.yaml`.
+
+    A file that is already there is kept: it may have been edited. Returns the paths, the first one to start with.
+    Raises ConfigError for an unknown name.
+    """
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES)
+    paths: list[Path] = []
+    for model in get_args(ModelName):
+        if model == "din" and name in FLAT:
+            continue
+        path = directory / f"{model}.yaml"
+        if not path.exists():
+            path.write_text(experiment_text(RECIPES[name](model)), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def experiment_text(experiment: Experiment) -> str:
+    """An experiment as YAML: what it sets, without defaults, and how to run it."""
+    values = experiment.model_dump(mode="json", exclude_unset=True)
+    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    model = experiment.model.name
+    return (
+        f"# {experiment.name}: the paths below start at this file's folder.\n"
+        f"#   hemix prepare {model}.yaml --out store\n"
+        f"#   hemix train {model}.yaml --data store --out runs/{model}\n"
+        f"#   hemix evaluate runs/{model}\n{body}"
+    )
