@@ -1,0 +1,138 @@
+"""Tables of reports and comparisons for a terminal."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from hemix.evaluate.compare import Comparison, Difference
+from hemix.evaluate.report import Metric, Report, Slice, TaskReport
+
+TITLES: Mapping[str, str] = {
+    "auc": "AUC",
+    "gauc": "gAUC",
+    "log_loss": "LogLoss",
+    "ne": "NE",
+    "pr_auc": "PR-AUC",
+    "ece": "ECE",
+    "copc": "COPC",
+    "brier": "Brier",
+}
+
+
+def title_of(metric: str) -> str:
+    """How a metric is written for people.
+
+    >>> title_of("ndcg@10")
+    'NDCG@10'
+    """
+    return TITLES.get(metric, metric.upper())
+
+
+def metrics_table(report: Report) -> Table:
+    """Metrics of every task with their intervals; an undefined one with its reason."""
+    table = _table(f"{report.origin.system or report.origin.run} on {report.origin.split}", ("task", "metric"))
+    for name in ("value", "95 % interval"):
+        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold")
+    for task in report.tasks.values():
+        rows = [(title_of(name), metric) for name, metric in task.metrics.items()]
+        for place, (name, metric) in enumerate(rows):
+            head = Text(task.name if place == 0 else "")
+            table.add_row(head, name, number(metric.value), interval(metric), Text(metric.reason or _left_out(metric)))
+        table.add_row("", "LogLoss of base rate", number(task.constant_log_loss), "", _counts(task), end_section=True)
+    return table
+
+
+def slice_tables(report: Report) -> list[Table]:
+    """One table per task and feature."""
+    return [_slice(task, cut) for task in report.tasks.values() for cut in task.slices]
+
+
+def _slice(task: TaskReport, cut: Slice) -> Table:
+    table = _table(f"{task.name} by {cut.feature}", ("value",))
+    for name in ("rows", "users", "base rate", "AUC", "95 % interval", "gAUC", "LogLoss", "COPC"):
+        table.add_column(name, justify="right")
+    for part in cut.parts:
+        auc = part.metrics["auc"]
+        table.add_row(
+            Text(part.value),
+            f"{part.counts.rows:,}",
+            f"{part.counts.users:,}",
+            number(part.counts.base_rate),
+            number(auc.value),
+            interval(auc),
+            *(number(part.metrics[name].value) for name in ("gauc", "log_loss", "copc")),
+        )
+    return table
+
+
+def systems_table(comparison: Comparison, metrics: Sequence[str] = ("auc", "gauc", "log_loss")) -> Table:
+    """Systems of a comparison: figures (mean over seeds), spread over seeds, size and speed."""
+    table = _table(f"{comparison.task} on {comparison.split}, {comparison.rows:,} rows", ("system",))
+    for name in ("seeds", *(title_of(metric) for metric in metrics), "parameters", "rows/s"):
+        table.add_column(name, justify="right")
+    for system in comparison.systems:
+        figures = [
+            number(system.metrics[name].value)
+            + ("" if math.isnan(system.spread[name]) else f" +/- {system.spread[name]:.4f}")
+            for name in metrics
+        ]
+        speed = "-" if math.isnan(system.rows_per_second) else f"{system.rows_per_second:,.0f}"
+        table.add_row(Text(system.name), str(len(system.seeds)), *figures, f"{system.parameters:,}", speed)
+    return table
+
+
+def differences_table(comparison: Comparison, metrics: Sequence[str] = ("auc", "gauc", "log_loss")) -> Table:
+    """Paired differences with intervals: green is better and red worse, where the interval does not hold zero."""
+    table = _table("Differences", ("pair", "metric"))
+    for name in ("difference", "95 % interval"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for found in comparison.differences:
+        if found.metric not in metrics:
+            continue
+        style = "" if not found.established else "green" if found.better else "red"
+        ends = "" if math.isnan(found.low) else f"{found.low:+.5f} .. {found.high:+.5f}"
+        value = "-" if math.isnan(found.value) else f"{found.value:+.5f}"
+        pair = Text(f"{found.system} - {found.baseline}")
+        table.add_row(pair, title_of(found.metric), value, ends, Text(_verdict(found), style=style))
+    table.caption = Text(comparison.note)
+    table.caption_justify = "left"
+    return table
+
+
+def _verdict(found: Difference) -> str:
+    if found.reason is not None:
+        return found.reason
+    if not found.established:
+        return "not established"
+    return "better" if found.better else "worse"
+
+
+def _table(title: str, left: Sequence[str]) -> Table:
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in left:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def number(value: float) -> str:
+    """Four digits; a dash where undefined."""
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def interval(metric: Metric) -> str:
+    """``low .. high``; empty without one."""
+    return "" if math.isnan(metric.low) else f"{metric.low:.4f} .. {metric.high:.4f}"
+
+
+def _left_out(metric: Metric) -> str:
+    return f"{metric.left_out:,} of {metric.left_out + (metric.groups or 0):,} left out" if metric.left_out else ""
+
+
+def _counts(task: TaskReport) -> str:
+    counts = task.counts
+    return f"{counts.rows:,} rows, {counts.users:,} users, base rate {number(counts.base_rate)}"
