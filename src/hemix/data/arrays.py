@@ -11,6 +11,7 @@ import numpy as np
 from hemix.errors import StoreError
 
 HEADER_BYTES = 192
+HASHED_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,17 @@ def write_array(path: Path, values: np.ndarray) -> Written:
     writer = ArrayWriter(path, values.dtype.str, values.shape[1:])
     writer.append(values)
     return writer.close()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a finished file; the header of an array counts after its rows, as it was written."""
+    with path.open("rb") as file:
+        header = file.read(HEADER_BYTES) if path.suffix == ".npy" else b""
+        digest = hashlib.sha256()
+        while block := file.read(HASHED_AT_ONCE):
+            digest.update(block)
+    digest.update(header)
+    return digest.hexdigest()
 
 
 def open_array(path: Path) -> np.ndarray:

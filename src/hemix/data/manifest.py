@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from hemix.batch import Inputs
 from hemix.config import Config
-from hemix.data.arrays import Written, replace_file
+from hemix.data.arrays import Written, content_hash, replace_file
 from hemix.errors import StoreError
 from hemix.schema import DataConfig
 
@@ -101,7 +101,7 @@ class Manifest(Config):
         try:
             values = json.loads(path.read_bytes())
             written = values.pop("hash", None)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise StoreError(f"The manifest {path} is damaged ({error}); prepare the store again.") from None
         if values.get("format") != FORMAT:
             raise StoreError(
@@ -131,6 +131,5 @@ def entry(written: Written) -> FileEntry:
 def file_entry(path: Path) -> FileEntry:
     """Size and hash of a finished file, flushed to the disk."""
     with path.open("rb+") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-    return FileEntry(bytes=path.stat().st_size, sha256=digest)
+    return FileEntry(bytes=path.stat().st_size, sha256=content_hash(path))

@@ -11,11 +11,11 @@ import torch
 
 from hemix.batch import Batch, Columns, FieldSpec, Inputs, Requests
 from hemix.batch import History as HistoryBatch
-from hemix.data.arrays import open_array
+from hemix.data.arrays import content_hash, open_array
 from hemix.data.encode import Encoder
 from hemix.data.histories import EventLog, find_events, gap_ids
 from hemix.data.inputs import history_item_fields
-from hemix.data.manifest import Manifest, Segment, file_entry
+from hemix.data.manifest import FileEntry, Manifest, Segment
 from hemix.errors import StoreError
 from hemix.schema import DataConfig, History
 
@@ -60,20 +60,23 @@ class Store:
         Raises StoreError if there is none, or if it is incomplete, altered or of another version.
         """
         store = Store(Path(path), Manifest.read(Path(path)))
-        for segment in store.manifest.segments:
-            for name, expected in segment.files.items():
-                file = store.path / segment.folder / name
-                if not file.exists() or file.stat().st_size != expected.bytes:
-                    raise StoreError(
-                        f"The store at {path} is damaged: {segment.folder}/{name} is missing or truncated. Prepare "
-                        f"it again."
-                    )
-                if verify and file_entry(file) != expected:
-                    raise StoreError(
-                        f"The store at {path} is damaged: the content of {segment.folder}/{name} has changed. "
-                        f"Prepare it again."
-                    )
+        for name, expected in store.files().items():
+            file = store.path / name
+            if not file.exists() or file.stat().st_size != expected.bytes:
+                raise StoreError(f"The store at {path} is damaged: {name} is missing or truncated. Prepare it again.")
+            if verify and content_hash(file) != expected.sha256:
+                raise StoreError(
+                    f"The store at {path} is damaged: the content of {name} has changed. Prepare it again."
+                )
         return store
+
+    def files(self) -> dict[str, FileEntry]:
+        """Every file that the store is made of, by its path within the store."""
+        segments = self.manifest.segments
+        files = {f"{segments[0].folder}/encoder/{name}": entry for name, entry in self.manifest.encoder.items()}
+        for segment in segments:
+            files |= {f"{segment.folder}/{name}": entry for name, entry in segment.files.items()}
+        return files
 
     @property
     def inputs(self) -> Inputs:
