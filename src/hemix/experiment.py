@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hemix.config import Config, parse_config
 from hemix.config_file import read_experiment_values
@@ -28,6 +28,15 @@ class Experiment(Config):
     objective: ObjectiveConfig = LogLossConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "Experiment":
+        labels = [label.name for label in self.data.labels]
+        for task in self.objective.task_weights:
+            if task not in labels:
+                raise ValueError(f"objective.task_weights names {task!r}; the labels are: {', '.join(labels)}")
+        check_monitor(self.train.monitor, labels, self.evaluate.ndcg_k, users=self.data.examples.user is not None)
+        return self
 
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with another seed of training."""
@@ -51,6 +60,21 @@ class Experiment(Config):
     def to_yaml(self) -> str:
         """All sections with every default written out; `load_experiment` reads it back equal."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def check_monitor(monitor: str, labels: Sequence[str], ndcg_k: Sequence[int], *, users: bool) -> None:
+    """Raises ValueError if no validation report of these labels can have the metric `train.monitor`."""
+    task, _, metric = monitor.rpartition(".")
+    if task and (task not in labels or len(labels) == 1):
+        raise ValueError(
+            f"train.monitor is {monitor!r}; with the labels {', '.join(labels)} it is "
+            + ("the metric alone" if len(labels) == 1 else "the metric alone (of the first) or label.metric")
+        )
+    if metric == "gauc" and not users:
+        raise ValueError("train.monitor 'gauc' groups rows by user, and data.examples has no user; set another metric")
+    if metric.startswith("ndcg") and metric not in {f"ndcg@{k}" for k in ndcg_k}:
+        known = ", ".join(f"ndcg@{k}" for k in ndcg_k)
+        raise ValueError(f"train.monitor is {monitor!r}; evaluate.ndcg_k reports: {known}")
 
 
 def _digest(values: Any) -> str:

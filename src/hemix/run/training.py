@@ -1,146 +1,34 @@
-"""Runs: one training of an experiment on a store, in a folder; and `train`, which makes one.
-
-run = train(load_experiment("experiment.yaml"), Store.open("store"), "runs/first")
-run.evaluate().auc
-"""
+"""`train`: from an experiment and a store to a finished run."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
+from torch import nn
 
-from hemix.batch import FIRST_ID, Inputs
-from hemix.config import parse_config
 from hemix.data.loader import Loader
 from hemix.data.store import Store
 from hemix.errors import ConfigError, RunError
-from hemix.evaluate.evaluator import EvaluateConfig, evaluate, measure, predict_split, rated
-from hemix.evaluate.predictions import Origin, Predictions
-from hemix.evaluate.report import Report
-from hemix.evaluate.slices import Names, SliceReader, Training
+from hemix.evaluate.evaluator import EvaluateConfig, measure, predict_split, rated
+from hemix.evaluate.predictions import Predictions
 from hemix.experiment import Experiment, differing_keys
-from hemix.models import ModelConfig
 from hemix.objectives import build_objective
 from hemix.ranker import Ranker, build_ranker, check_memory
-from hemix.train.checkpoint import load_tensors
+from hemix.run.model_file import check_encoder, load_weights, write_model
+from hemix.run.run import Run
+from hemix.study.ledger import append
 from hemix.train.config import RESUMABLE_KEYS
 from hemix.train.environment import describe_environment, portable_path
-from hemix.train.folder import RunFolder, read_json, write_json
+from hemix.train.folder import TIMINGS, RunFolder, write_json
 from hemix.train.learner import Learner
 from hemix.train.trainer import Outcome, Trainer, Validate, resolve_device
 
-FORMAT = 1
 DENSE_TABLE_COPIES = 4.0
 """Bytes in training per byte of a table under dense Adam: weights, gradient and two moments."""
-_INPUTS: TypeAdapter[Inputs] = TypeAdapter(Inputs)
-_MODEL: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
-
-
-class Run:
-    """A training in its folder. Everything is read when it is first asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.folder = RunFolder(path)
-
-    @staticmethod
-    def open(path: str | Path) -> "Run":
-        """Raises RunError if there is no run at `path`."""
-        run = Run(Path(path))
-        if not run.folder.is_run:
-            raise RunError(f"There is no run at {path}: {run.folder.config.name} is missing. `hemix train` makes one.")
-        return run
-
-    @cached_property
-    def experiment(self) -> Experiment:
-        return parse_config(Experiment, read_json(self.folder.config), str(self.folder.config))
-
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        """Versions, hardware, commit, and the store trained on."""
-        return read_json(self.folder.environment)
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        """How training ended. Raises RunError if it has not."""
-        if not self.folder.is_finished:
-            raise RunError(f"{self.path} is not finished; go on with: hemix train ... --out {self.path} --resume")
-        return read_json(self.folder.result)
-
-    @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """Lines of metrics.jsonl: `kind` is ``train`` or ``valid``."""
-        return self.folder.read_metrics()
-
-    @cached_property
-    def device(self) -> torch.device:
-        """Where the model is used: where it was trained, or the best there is here."""
-        return torch.device("cpu") if self.experiment.train.device == "cpu" else resolve_device("auto")
-
-    @cached_property
-    def ranker(self) -> Ranker:
-        """The model with its best weights, ready to score."""
-        model = _read_model(self.folder)
-        ranker = build_ranker(_INPUTS.validate_python(model["inputs"]), _MODEL.validate_python(model["model"]), seed=0)
-        _load_weights(ranker, self)
-        return ranker.to(self.device).eval()
-
-    @cached_property
-    def store(self) -> Store:
-        """The store that it was trained on. Raises StoreError if it is no longer where it was."""
-        place = Path(self.environment["store"]["path"]).expanduser()
-        return self.check_store(Store.open(self.path / place))
-
-    def check_store(self, store: Store) -> Store:
-        """`store`, if its ids mean the same as in training. Raises RunError if not."""
-        if store.manifest.encoder_hash != _read_model(self.folder)["encoder"]:
-            raise RunError(
-                f"A run can only read stores with the encoder it was trained with; {store.path} has another one. "
-                "Give the store of the training, or train again on this one."
-            )
-        return store
-
-    def predict(self, split: str = "test", *, store: Store | None = None) -> Predictions:
-        """Score every row of a split of its store, or of another one with the same encoder."""
-        store = self.store if store is None else self.check_store(store)
-        config = self.experiment.evaluate
-        scan = Loader(store.split("train"), batch_size=config.batch_size, seed=None)
-        training = Training.scan(scan, store.inputs, config.item)
-        return predict_split(
-            self.ranker,
-            Loader(store.split(split), batch_size=config.batch_size, seed=None),
-            device=self.device,
-            origin=self._origin(split, store),
-            slices=SliceReader(store.inputs, config.slices, training),
-        )
-
-    def evaluate(self, split: str = "test", *, store: Store | None = None) -> Report:
-        """Every metric of a split, with intervals and slices; also written to the run folder with the predictions."""
-        store = self.store if store is None else self.check_store(store)
-        predictions = self.predict(split, store=store)
-        predictions.save(self.path / f"predictions-{split}.npz")
-        report = evaluate(predictions, self.experiment.evaluate, names=_value_names(store))
-        report.save(self.path / "report.json")
-        return report
-
-    def _origin(self, split: str, store: Store) -> Origin:
-        return Origin(
-            tasks=tuple(task.name for task in store.inputs.tasks),
-            split=split,
-            store=store.hash,
-            run=self.path.name,
-            system=self.experiment.name,
-            config=self.experiment.hash_without_seed,
-            seed=self.experiment.train.seed,
-            parameters=sum(parameter.numel() for parameter in self.ranker.parameters()),
-            table_parameters=sum(table.numel() for table in self.ranker.embedding.tables),
-        )
 
 
 def train(
@@ -193,12 +81,12 @@ def train(
             f"Stopped at step {outcome.steps:,}; everything is saved. Go on with the same command and --resume."
         )
     run = Run.open(folder.path)
-    _finish(run, outcome)
+    _finish(run, outcome, trainer.learner.model, ledger or run.default_ledger)
     return run
 
 
 def _check_data(experiment: Experiment, store: Store) -> None:
-    """Raises ConfigError if the store was prepared from another `data` section or cannot teach anything."""
+    """Raises ConfigError if the store was prepared from another `data` section."""
     prepared, asked = store.config.model_dump(mode="json"), experiment.data.model_dump(mode="json")
     differing = list(differing_keys(prepared, asked, "data."))
     if differing:
@@ -287,11 +175,9 @@ def _start(trainer: Trainer, experiment: Experiment, store: Store, initial: Run 
         if vectors is not None:
             ranker.embedding.load_pretrained(table.name, vectors)
     if initial is not None:
-        initial.check_store(store)
-        _load_weights(ranker, initial)
-    inputs = _INPUTS.dump_python(store.inputs, mode="json")
-    model = {"format": FORMAT, "encoder": store.manifest.encoder_hash, "inputs": inputs}
-    write_json(folder.model, {**model, "model": experiment.model.model_dump(mode="json")})
+        check_encoder(initial.folder, store)
+        load_weights(ranker, initial.folder)
+    write_model(folder, experiment.model, store)
     environment = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **describe_environment(trainer.device),
@@ -309,43 +195,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_weights(ranker: Ranker, run: Run) -> None:
-    """Copy the best weights of a run into a ranker. Raises RunError if there are none, or names or shapes differ."""
-    if not run.folder.weights.is_file():
-        raise RunError(f"{run.path} has no weights yet: training stopped before its first validation. Use --resume.")
-    weights, _ = load_tensors(run.folder.weights, torch.device("cpu"))
-    own = {name: tuple(tensor.shape) for name, tensor in ranker.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    differing = [name for name in dict.fromkeys((*own, *given)) if own.get(name) != given.get(name)]
-    if differing:
-        name = differing[0]
-        raise RunError(
-            f"Weights can only be read by the model they are of; {run.path} differs in {len(differing)} tensors "
-            f"(first: {name}, {given.get(name, 'absent')} there, {own.get(name, 'absent')} here). Use its model."
-        )
-    ranker.load_state_dict(weights)
-
-
-def _read_model(folder: RunFolder) -> dict[str, Any]:
-    model = read_json(folder.model)
-    if model.get("format") != FORMAT:
-        raise RunError(f"{folder.model} has format {model.get('format')!r}; this version of hemix reads {FORMAT}.")
-    return model
-
-
-def _value_names(store: Store) -> Names:
-    """Readable values of ids: those of vocabularies; ids of buckets and gaps keep their number."""
-
-    def names(table: str, ids: list[int]) -> list[str]:
-        vocabulary = store.encoder.vocabularies.get(table)
-        if vocabulary is None:
-            return [f"bucket {value - FIRST_ID}" for value in ids]
-        return [str(vocabulary.values[value - FIRST_ID].as_py()) for value in ids]
-
-    return names
-
-
-def _finish(run: Run, outcome: Outcome) -> None:
-    """Mark the run as finished."""
+def _finish(run: Run, outcome: Outcome, ranker: nn.Module, ledger: Path) -> None:
+    """Add the validation figures of the best weights to the ledger, then mark the run as finished."""
+    assert isinstance(ranker, Ranker)
+    tables = sum(table.numel() for table in ranker.embedding.tables)
+    count = sum(parameter.numel() for parameter in ranker.parameters())
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(run.folder.result, {**outcome.to_json(), "finished": finished})
+    result = {**outcome.to_json(), "parameters": count, "table_parameters": tables, "finished": finished}
+    run.result = result
+    validations = [line for line in run.metrics if line["kind"] == "valid" and line["step"] == outcome.best_step]
+    store_hash = run.environment["store"]["hash"]
+    not_figures = {"kind", "step", "epoch", "rows", *TIMINGS}
+    figures = {name: value for line in validations[-1:] for name, value in line.items() if name not in not_figures}
+    figures = {name: math.nan if value is None else value for name, value in figures.items()}
+    append(ledger, run.ledger_entry(ledger, "valid" if validations else "train", store_hash, figures))
+    write_json(run.folder.result, result)
