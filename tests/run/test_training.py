@@ -166,7 +166,7 @@ def test_another_data_section_is_refused(store_path: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_of_another_store_is_refused(store_path: Path, tmp_path: Path) -> None:
+def test_a_run_on_another_store_is_refused(store_path: Path, tmp_path: Path) -> None:
     train(experiment(train={"max_steps": 1}), store_path, tmp_path / "run", progress=False)
     folder = tmp_path / "other"
     folder.mkdir()
@@ -174,8 +174,10 @@ def test_a_checkpoint_of_another_store_is_refused(store_path: Path, tmp_path: Pa
     with (folder / "shown.csv").open("a") as file:
         file.write("u0,i0,1700900000,1\r\n")
     other = prepare(experiment().data, folder / "store", root=folder, threads=1)
-    with pytest.raises(RunError, match=r"has another store\. Start a new run"):
+    config = (tmp_path / "run" / "config.json").read_text()
+    with pytest.raises(RunError, match=r"can only be resumed on its own store.*Start a new run"):
         train(experiment(train={"max_steps": 2}), other, tmp_path / "run", resume=True, progress=False)
+    assert (tmp_path / "run" / "config.json").read_text() == config
 
 
 def test_start_weights_of_another_run(store_path: Path, tmp_path: Path) -> None:

@@ -60,14 +60,11 @@ def train(
     experiment = experiment if seed is None else experiment.with_seed(seed)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / f"{experiment.name}-{experiment.train.seed}")
     _check_data(experiment, store)
-    if resume:
-        if initial is not None:
-            raise ConfigError(
-                "--from gives start weights to a new run; a resumed run has its own. Leave one of them out."
-            )
-        if _is_done(experiment, folder):
-            return Run.open(folder.path)
-    else:
+    if resume and initial is not None:
+        raise ConfigError("--from gives start weights to a new run; a resumed run has its own. Leave one of them out.")
+    if resume and _is_done(experiment, store, folder):
+        return Run.open(folder.path)
+    if not resume:
         folder.must_be_free()
     trainer = _build_trainer(experiment, store, folder, progress=progress)
     if resume:
@@ -96,14 +93,20 @@ def _check_data(experiment: Experiment, store: Store) -> None:
         )
 
 
-def _is_done(experiment: Experiment, folder: RunFolder) -> bool:
+def _is_done(experiment: Experiment, store: Store, folder: RunFolder) -> bool:
     """Whether the run to be resumed has already come to this experiment's end.
 
-    Raises RunError if there is no run, or if it is of another experiment; only the budget may differ.
+    Raises RunError if there is no run, or if it is of another experiment or store; only the budget may differ.
     """
     if not folder.is_run:
         raise RunError(f"There is no run to resume at {folder.path}; leave --resume out to start one.")
-    before = Run(folder.path).experiment.model_dump(mode="json")
+    run = Run(folder.path)
+    if run.environment["store"]["hash"] != store.hash:
+        raise RunError(
+            f"A run can only be resumed on its own store; {store.path} is not the one that {folder.path} began with, "
+            "or has been appended to. Start a new run."
+        )
+    before = run.experiment.model_dump(mode="json")
     differing = list(differing_keys(before, experiment.model_dump(mode="json")))
     free = {f"train.{key}" for key in RESUMABLE_KEYS}
     fixed = [key for key in differing if key not in free]
