@@ -75,11 +75,27 @@ def test_a_report_page_is_whole_and_fetches_nothing(example, tmp_path):
     report, predictions = example
     path = tmp_path / "report.html"
     page.write_report(
-        path, report, predictions, metrics=LOG, config={"model": {"name": "hemix"}}, environment={"torch": "2.13"}
+        path,
+        report,
+        predictions,
+        metrics=LOG,
+        config={"model": {"name": "hemix"}},
+        environment={"torch": "2.13", "store": {"hash": "abc"}},
     )
     parser = parse(path.read_text())
     text = " ".join(parser.text)
-    for expected in ("HeMix", "click", "buy", "By city", "By history length", "1,234", "2.13", "Training", "ROC"):
+    for expected in (
+        "HeMix",
+        "click",
+        "buy",
+        "By city",
+        "By history length",
+        "1,234",
+        "2.13",
+        "store.hash",
+        "Training",
+        "ROC",
+    ):
         assert expected in text, expected
     assert f"{report.auc:.4f}" in text
     assert parser.tags.count("figure") == 3

@@ -5,7 +5,7 @@ All text that comes from data is escaped; the pages have no scripts.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -279,8 +279,17 @@ def _size_and_speed(report: Report) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    rows = [[escape(str(name)), escape(str(value))] for name, value in values.items()]
+    rows = [[escape(name), escape(str(value))] for name, value in _flat(values)]
     return _table(["", ""], rows, last_is_text=True)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of nested values."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str:
