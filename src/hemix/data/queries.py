@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from hemix.data.fields import TIME, Plan, Window, time_sql
+from hemix.data.expressions import is_number, number_sql, text_sql, time_column, wrong_type
+from hemix.data.fields import TIME, Plan, Window
 from hemix.data.sources import ROW, Sources, literal, quote
 from hemix.errors import InputError
 from hemix.schema import SPLITS, DataConfig, Entity, Events
@@ -50,30 +51,44 @@ def _example_select(p: Preparing, table: str, number: int, split: str) -> str:
     examples, sources = p.config.examples, p.sources
     columns = [f"t.* REPLACE (t.{ROW} + {number << 52} AS {ROW})"]
     for name, column in ((USER, examples.user), (ITEM, examples.item), (REQUEST, examples.request)):
+        key = "CAST(NULL AS VARCHAR)"
         if column is not None:
-            sources.require(table, column, f"examples.{name.removeprefix('_hemix_')}")
-        columns.append(f"CAST({'NULL' if column is None else 't.' + quote(column)} AS VARCHAR) AS {name}")
+            key = _key(p, table, column, f"examples.{name.removeprefix('_hemix_')}")
+        columns.append(f"{key} AS {name}")
+    time = "CAST(NULL AS BIGINT)"
     if examples.time is not None:
-        kind = sources.require(table, examples.time.column, "examples.time")
-        columns.append(f"{time_sql(examples.time, kind, 't')} AS {TIME}")
-    else:
-        columns.append(f"CAST(NULL AS BIGINT) AS {TIME}")
+        time = time_column(sources, table, examples.time, "examples.time")
+    columns.append(f"{time} AS {TIME}")
     if p.labelled:
         columns += _targets(p, table, split)
-    where = f"WHERE {examples.where}" if examples.where else ""
+    where = ""
+    if examples.where:
+        sources.check_sql(table, examples.where, "examples.where")
+        where = f"WHERE {examples.where}"
     return f"(SELECT {', '.join(columns)} FROM _hemix_raw_{table} AS t {where})"
+
+
+def _key(p: Preparing, table: str, column: str, place: str) -> str:
+    """SQL of a key's text, by which the tables are joined."""
+    return text_sql(f"t.{quote(column)}", p.sources.require(table, column, place))
 
 
 def _targets(p: Preparing, table: str, split: str) -> list[str]:
     columns: list[str] = []
     for index, label in enumerate(p.config.labels):
+        place = f"label {label.name!r}"
         if label.column is not None:
-            kind = p.sources.require(table, label.column, f"label {label.name!r}")
-            value = f"t.{quote(label.column)}"
-            columns.append(f"{'TRY_' if kind == 'VARCHAR' else ''}CAST({value} AS DOUBLE) AS {label_column(index)}")
+            kind = p.sources.require(table, label.column, place)
+            if not is_number(kind) and kind not in ("BOOLEAN", "VARCHAR"):
+                raise wrong_type(place, label.column, table, kind, "0 or 1", "derive it by the label's 'sql'")
+            value = number_sql(f"t.{quote(label.column)}", kind)
         else:
-            columns.append(f"CAST(({label.sql}) AS DOUBLE) AS {label_column(index)}")
-    columns.append(f"CAST(({p.config.weight or '1'}) AS DOUBLE) AS {WEIGHT}")
+            value = f"CAST(({label.sql}) AS DOUBLE)"
+            p.sources.check_sql(table, value, place)
+        columns.append(f"{value} AS {label_column(index)}")
+    weight = f"CAST(({p.config.weight or '1'}) AS DOUBLE)"
+    p.sources.check_sql(table, weight, "weight")
+    columns.append(f"{weight} AS {WEIGHT}")
     given = p.config.split.column
     if split:
         columns.append(f"{literal(split)} AS {GIVEN}")
@@ -85,33 +100,31 @@ def _targets(p: Preparing, table: str, split: str) -> list[str]:
 
 def create_events(p: Preparing, name: str, events: Events) -> None:
     """View `events_<name>`: rows of a log with user, item and time under fixed names."""
-    for column, role in ((events.user, "user"), (events.item, "item")):
-        p.sources.require(events.table, column, f"events.{name}.{role}")
-    kind = p.sources.require(events.table, events.time.column, f"events.{name}.time")
-    where = f"WHERE {events.where}" if events.where else ""
-    taken = "".join(
-        f", coalesce({history.where}, false) AS {quote(WHERE + key)}"
-        for key, history in p.config.histories.items()
-        if history.events == name and history.where
-    )
+    place = f"events.{name}"
+    user, item = _key(p, events.table, events.user, f"{place}.user"), _key(p, events.table, events.item, f"{place}.item")
+    time = time_column(p.sources, events.table, events.time, f"{place}.time")
+    where, taken = "", ""
+    if events.where:
+        p.sources.check_sql(events.table, events.where, f"{place}.where")
+        where = f"WHERE {events.where}"
+    for key, history in p.config.histories.items():
+        if history.events == name and history.where:
+            p.sources.check_sql(events.table, history.where, f"histories.{key}.where")
+            taken += f", coalesce({history.where}, false) AS {quote(WHERE + key)}"
     p.connection.execute(
-        f"CREATE OR REPLACE VIEW events_{name} AS SELECT t.*{taken}, CAST(t.{quote(events.user)} AS VARCHAR) AS "
-        f"{USER}, "
-        f"CAST(t.{quote(events.item)} AS VARCHAR) AS {ITEM}, {time_sql(events.time, kind, 't')} AS {TIME} FROM "
-        f"_hemix_raw_{events.table} AS t {where}"
+        f"CREATE OR REPLACE VIEW events_{name} AS SELECT t.*{taken}, {user} AS {USER}, {item} AS {ITEM}, {time} AS "
+        f"{TIME} FROM _hemix_raw_{events.table} AS t {where}"
     )
 
 
 def create_entity(p: Preparing, place: str, entity: Entity) -> None:
     """View `catalog` or `profiles`: a raw entity table with key and start of validity under fixed names."""
-    p.sources.require(entity.table, entity.key, f"{place}.key")
-    start = "CAST(0 AS BIGINT)"
+    key, start = _key(p, entity.table, entity.key, f"{place}.key"), "CAST(0 AS BIGINT)"
     if entity.valid_from is not None:
-        kind = p.sources.require(entity.table, entity.valid_from.column, f"{place}.valid_from")
-        start = time_sql(entity.valid_from, kind, "t")
+        start = time_column(p.sources, entity.table, entity.valid_from, f"{place}.valid_from")
     p.connection.execute(
-        f"CREATE OR REPLACE VIEW {place} AS SELECT t.*, CAST(t.{quote(entity.key)} AS VARCHAR) AS {KEY}, {start} AS "
-        f"{FROM} FROM _hemix_raw_{entity.table} AS t"
+        f"CREATE OR REPLACE VIEW {place} AS SELECT t.*, {key} AS {KEY}, {start} AS {FROM} FROM "
+        f"_hemix_raw_{entity.table} AS t"
     )
 
 
@@ -228,7 +241,10 @@ def create_windows(p: Preparing, windows: tuple[Window, ...]) -> None:
         feature = window.feature
         keys = window_keys(feature.by)
         logs = f"SELECT {', '.join(keys)}, {TIME} AS time, count(*) AS n FROM good_events_{feature.events}"
-        where = f" WHERE {feature.where}" if feature.where else ""
+        where = ""
+        if feature.where:
+            p.sources.check_sql(p.config.events[feature.events].table, feature.where, f"feature {feature.name!r}.where")
+            where = f" WHERE {feature.where}"
         p.connection.execute(
             f"CREATE OR REPLACE TABLE new_counts{window.index} AS {logs}{where} GROUP BY ALL"
             if p.labelled
