@@ -1,6 +1,7 @@
 """Predictions on disk, and the collector that gathers them."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -105,3 +106,18 @@ def test_a_fingerprint_is_of_the_rows_and_not_of_the_scores():
     assert a.fingerprint() == b.fingerprint()
     assert dataclasses.replace(a, times=a.times + 1).fingerprint() != a.fingerprint()
     assert dataclasses.replace(a, labels=1 - a.labels).fingerprint() != a.fingerprint()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "predictions-test.npz"
+    old, new = make_runs([1.0, 2.0], num_users=3)
+    old.save(path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        new.save(path)
+    assert list(tmp_path.iterdir()) == [path]
+    np.testing.assert_array_equal(Predictions.load(path).logits, old.logits)

@@ -69,12 +69,15 @@ class Units:
     pooled: bool
 
     @classmethod
-    def of(cls, rated: Rated, draws: int) -> "Units":
-        """Users; a request without a user is a unit of its own. Pooled when drawing each would take too long."""
+    def of(cls, rated: Rated, draws: int, *, whole: int | None = None) -> "Units":
+        """Users; a request without a user is a unit of its own. Pooled when drawing each would take too long.
+
+        `whole`: rows that are drawn from in all, where `rated` is one of many parts.
+        """
         own = np.where(rated.users >= 0, rated.users.astype(np.int64), -1 - rated.requests.astype(np.int64))
         keys, codes = np.unique(own, return_inverse=True)
         kind = "users" if (keys >= 0).any() else "requests"
-        pooled = len(codes) * draws > EXACT_WORK
+        pooled = (whole or len(codes)) * draws > EXACT_WORK
         if not pooled or len(keys) <= POOLED_UNITS:
             return cls(codes=codes, num=len(keys), kind=kind, pooled=pooled)
         block = np.random.default_rng(0).permutation(len(keys)) % POOLED_UNITS

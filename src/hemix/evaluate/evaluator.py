@@ -170,7 +170,7 @@ def _task(name: str, rows: Rated, predictions: Predictions, config: EvaluateConf
 
 def _part(value: str, rows: Rated, mask: np.ndarray, config: EvaluateConfig) -> Part:
     chosen = rows.take(mask)
-    found = measure(chosen.take(~np.isnan(chosen.labels)), config, only=SLICE_METRICS)
+    found = measure(chosen.take(~np.isnan(chosen.labels)), config, only=SLICE_METRICS, whole=len(rows))
     return Part(value=value, counts=_counts(chosen), metrics=found)
 
 
@@ -185,12 +185,17 @@ def _counts(rows: Rated) -> Counts:
     )
 
 
-def measure(rows: Rated, config: EvaluateConfig, *, only: tuple[str, ...] | None = None) -> dict[str, Metric]:
-    """Metrics of labelled rows, each with its interval or the reason why it is undefined."""
+def measure(
+    rows: Rated, config: EvaluateConfig, *, only: tuple[str, ...] | None = None, whole: int | None = None
+) -> dict[str, Metric]:
+    """Metrics of labelled rows, each with its interval or the reason why it is undefined.
+
+    `only` some metrics; `whole`: rows of the split, where these are a part of it.
+    """
     found = {name: metric for name, metric in _values(rows, config).items() if only is None or name in only}
     if not len(rows) or not config.bootstrap_draws:
         return found
-    units = Units.of(rows, config.bootstrap_draws)
+    units = Units.of(rows, config.bootstrap_draws, whole=whole)
     if units.num < 2:
         return found
     sample = Sample(rows, units, ndcg_k=config.ndcg_k if only is None else (), full=only is None)

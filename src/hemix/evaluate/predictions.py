@@ -4,8 +4,8 @@ Axes: N rows in the split's own order, K tasks.
 """
 
 import hashlib
-import io
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from hemix.config import Config
-from hemix.data.arrays import replace_file
 from hemix.errors import InputError, RunError
 
 FORMAT = 1
@@ -107,9 +106,16 @@ class Predictions:
         for name, column in self.slices.items():
             arrays[f"slice {name}"] = column.values
             about["slices"][name] = {"table": column.table, "bounds": column.bounds, "names": column.names}  # pyright: ignore[reportIndexIssue]
-        buffer = io.BytesIO()
-        np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
-        replace_file(path, buffer.getvalue())
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
