@@ -49,7 +49,6 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 MAX_POINTS = 400
-HIGHER_IS_BETTER = ("auc", "gauc", "pr_auc")
 
 
 def _draw(width: float, height: float, axes: int, draw: "Callable[[Sequence[Axes]], None]") -> str:
