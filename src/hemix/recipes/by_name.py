@@ -27,9 +27,9 @@ FLAT = frozenset({"frappe", "frappe-log"})
 
 
 def write_experiments(name: str, directory: Path) -> list[Path]:
-    """Write the experiment of a public data set beside its tables: `hemix.yaml`, `dlrm.yaml`, `din.yaml`.
+    """Write the experiments of a public data set beside its tables: `experiment.yaml`, and one for each other model.
 
-    A file that is already there is kept: it may have been edited. Returns the paths, the first one to start with.
+    A file that is already there is kept: it may have been edited. Returns the paths, `experiment.yaml` first.
     Raises ConfigError for an unknown name.
     """
     if name not in RECIPES:
@@ -38,21 +38,21 @@ def write_experiments(name: str, directory: Path) -> list[Path]:
     for model in get_args(ModelName):
         if model == "din" and name in FLAT:
             continue
-        path = directory / f"{model}.yaml"
+        path = directory / (f"experiment-{model}.yaml" if paths else "experiment.yaml")
         if not path.exists():
-            path.write_text(experiment_text(RECIPES[name](model)), encoding="utf-8")
+            path.write_text(experiment_text(RECIPES[name](model), path.name), encoding="utf-8")
         paths.append(path)
     return paths
 
 
-def experiment_text(experiment: Experiment) -> str:
+def experiment_text(experiment: Experiment, file: str) -> str:
     """An experiment as YAML: what it sets, without defaults, and how to run it."""
     values = experiment.model_dump(mode="json", exclude_unset=True)
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
     model = experiment.model.name
     return (
         f"# {experiment.name}: the paths below start at this file's folder.\n"
-        f"#   hemix prepare {model}.yaml --out store\n"
-        f"#   hemix train {model}.yaml --data store --out runs/{model}\n"
+        f"#   hemix prepare {file} --out store\n"
+        f"#   hemix train {file} --data store --out runs/{model}\n"
         f"#   hemix evaluate runs/{model}\n{body}"
     )

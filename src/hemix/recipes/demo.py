@@ -9,9 +9,13 @@ from hemix.data.prepare import prepare
 from hemix.data.public import Progress, get_dataset
 from hemix.data.store import Store
 from hemix.evaluate.compare import Comparison
+from hemix.evaluate.page import write_comparison
 from hemix.evaluate.report import Report
-from hemix.recipes.movielens import ModelName, movielens_100k
-from hemix.run import Run, compare, train
+from hemix.recipes.movielens import movielens_100k
+from hemix.recipes.sizes import ModelName
+from hemix.run import Run, train
+from hemix.run.compare import compare
+from hemix.run.page import write_page
 
 DATASET = "movielens-100k"
 MODELS: tuple[ModelName, ...] = ("dlrm", "din", "hemix")
@@ -30,6 +34,8 @@ class Demo:
     runs: tuple[Run, ...]
     reports: tuple[Report, ...]
     comparison: Comparison
+    pages: tuple[Path, ...]
+    """What there is to look at: a page per run and one that compares them; empty without matplotlib."""
 
 
 def run_demo(folder: Path, *, say: Callable[[str], None], download: Progress) -> Demo:
@@ -52,4 +58,15 @@ def run_demo(folder: Path, *, say: Callable[[str], None], download: Progress) ->
         runs.append(train(experiment, store, out, resume=resume))
     say("4. Evaluate: every run on the test split, with intervals over users")
     reports = [run.evaluate("test") for run in runs]
-    return Demo(store=store, runs=tuple(runs), reports=tuple(reports), comparison=compare(runs))
+    comparison = compare(runs)
+    pages = [write_page(run, report) for run, report in zip(runs, reports, strict=True)]
+    if None not in pages:
+        write_comparison(folder / "compare.html", comparison)
+        pages.append(folder / "compare.html")
+    return Demo(
+        store=store,
+        runs=tuple(runs),
+        reports=tuple(reports),
+        comparison=comparison,
+        pages=tuple(page for page in pages if page is not None),
+    )

@@ -29,7 +29,8 @@ def movielens_100k_inputs() -> Inputs:
     )
     rating = FieldSpec(name="rating", kind="id", start=8, table="events.ratings.rating")
     histories = []
-    for name, part, length in (("global", "older", 100), ("real_time", "recent", 20)):
+    for name, length in (("global", 100), ("real_time", 20)):
+        part = "older" if name == "global" else "recent"
         gap = FieldSpec(name="time_gap", kind="id", start=9, table=f"{name}.gap")
         shared = tuple(field.name for field in item)
         histories.append(
