@@ -69,7 +69,8 @@ def make_batch(
 ) -> Batch:
     """A random batch: request r has ``counts[r]`` candidates and ``lengths[history][r]`` events (else a random number).
 
-    A tenth of the numbers is missing, as is a tenth of the labels; the second half of a set's slots is often padding.
+    A fifth of the numbers and vectors is missing, as is a tenth of the labels; later slots of a set are
+    often padding.
     """
     random = torch.Generator().manual_seed(seed)
     num_requests, num_rows = len(counts), sum(counts)
@@ -110,7 +111,7 @@ def _columns(
         for slot in range(field.width):
             if field.table is None:
                 values = torch.randn(shape, generator=random).to(dtype)
-                values[torch.rand(shape, generator=random) < 0.1 / field.width] = torch.nan
+                values[torch.rand(shape, generator=random) < 0.2 / field.width] = torch.nan
                 numbers[field.start + slot] = values
             else:
                 drawn = torch.randint(1, sizes[field.table], shape, generator=random, dtype=torch.int32)

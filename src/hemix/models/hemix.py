@@ -177,10 +177,17 @@ class Tokenizer(nn.Module):
         self.first = SplitLinear(layouts.request.width, layouts.candidate.width, hidden)
         self.second = nn.Linear(hidden, width)
         self.norm = PerTokenLayerNorm(num_tokens, config.token_dim)
+        _start_without_bias(self.first.linear, self.second)
 
     def forward(self, candidate: Float[Tensor, "N W"], of_request: Float[Tensor, "N I"]) -> Float[Tensor, "N M D"]:
         hidden = torch.relu(self.first.candidate(candidate, of_request))
         return self.norm(self.second(hidden).unflatten(1, (self.num_tokens, -1)))
+
+
+def _start_without_bias(*layers: nn.Linear) -> None:
+    """A norm follows: with torch's random bias it would, at first, see little but that, the same in every row."""
+    for layer in layers:
+        nn.init.zeros_(layer.bias)
 
 
 class MixedQueries(nn.Module):
@@ -195,6 +202,7 @@ class MixedQueries(nn.Module):
         self.num_heads = config.num_attention_heads
         self.num_dynamic = num_dynamic
         self.events = nn.Linear(event_width, width)
+        _start_without_bias(self.events)
         self.event_norm = build_norm(config.norm_kind, width)
         self.query_norm = build_norm(config.norm_kind, width)
         self.dynamic_query = GroupedLinear(num_dynamic, width, width, bias=False)

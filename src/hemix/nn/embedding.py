@@ -7,7 +7,7 @@
 
 Padding (id 0 of any table) reads row 0 of the concatenated table, which is zero and never has a gradient: a padded
 event or slot adds nothing, and no row to the sparse gradient. "Unknown" and "null" start at zero too, every learnt
-value at N(0, 0.01^2). Ids must be smaller than their table's `num_ids`: this is not checked here.
+value at N(0, 0.05^2). Ids must be smaller than their table's `num_ids`: this is not checked here.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from hemix.batch import FIRST_ID, PADDING_ID, Columns, FieldSpec, History, Input
 from hemix.errors import ConfigError, unknown_name
 from hemix.nn.fields import Fields, Layout, Layouts
 
-INITIAL_STD = 0.01
+INITIAL_STD = 0.05
 
 NumberForm = Literal["embedded", "raw"]
 Places = dict[str, tuple[int, int]]

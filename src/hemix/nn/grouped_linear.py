@@ -19,7 +19,7 @@ class GroupedLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_groups, in_features, out_features))
-        self.bias = nn.Parameter(torch.zeros(num_groups, 1, out_features)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(num_groups, out_features)) if bias else None
         bound = (6 / (in_features + out_features)) ** 0.5
         with torch.no_grad():
             self.weight.uniform_(-bound, bound) if std is None else self.weight.normal_(std=std)
@@ -27,4 +27,4 @@ class GroupedLinear(nn.Module):
     def forward(self, x: Float[Tensor, "G N I"]) -> Float[Tensor, "G N O"]:
         if self.bias is None:
             return torch.bmm(x, self.weight)
-        return torch.baddbmm(self.bias, x, self.weight)
+        return torch.baddbmm(self.bias[:, None], x, self.weight)

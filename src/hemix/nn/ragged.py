@@ -7,7 +7,7 @@ a common number and worked on together, so that what belongs to the request (key
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -42,7 +42,7 @@ class Ragged:
         self._index = torch.repeat_interleave(self.counts)
         self._positions = place[self._index] + rows - offsets[:-1][self._index]
 
-    def spread(self, values: Float[Tensor, "R *rest"]) -> Float[Tensor, "N *rest"]:
+    def spread(self, values: Shaped[Tensor, "R *rest"]) -> Shaped[Tensor, "N *rest"]:
         """Give each row its request's value."""
         if self.same_count is not None:
             return values[:, None].expand(-1, self.same_count, *values.shape[1:]).flatten(0, 1)

@@ -1,0 +1,28 @@
+"""The rankers that every model must offer for the conformance tests: small, at least one per entry of `MODELS`."""
+
+from hemix.models import MODELS, DINConfig, DLRMConfig, HeMixConfig, ModelConfig
+
+HEMIX = HeMixConfig(
+    embedding_dim=8,
+    token_dim=16,
+    num_attention_heads=2,
+    num_mixing_heads=4,
+    mixing_rank=8,
+    num_blocks=2,
+    ffn_expansion=2,
+    num_dynamic_global=2,
+    num_dynamic_real_time=2,
+    num_fixed_global=2,
+    num_fixed_real_time=2,
+    tower_hidden=(16,),
+)
+CONFIGS: dict[str, ModelConfig] = {
+    "hemix": HEMIX,
+    "hemix, pre norm": HEMIX.model_copy(update={"num_blocks": 4}),
+    "dlrm": DLRMConfig(embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,)),
+    "dlrm, attention": DLRMConfig(
+        embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), history_pooling="target_attention"
+    ),
+    "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
+}
+assert {config.name for config in CONFIGS.values()} == set(MODELS)

@@ -1,0 +1,81 @@
+"""DLRM: counts, which numbers it sees, and configuration."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from factories import make_batch, make_inputs
+from hemix.batch import Columns
+from hemix.config import parse_config
+from hemix.errors import ConfigError
+from hemix.models import DLRMConfig
+from hemix.ranker import build_ranker, count_parameters
+
+
+def layers(*widths: int) -> int:
+    """Weights and biases of the linear maps between these widths."""
+    return sum(a * b + b for a, b in pairwise(widths))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "target_attention"])
+@pytest.mark.parametrize("embeddings_to_top", [True, False])
+def test_parameters_are_as_many_as_the_formula_says(pooling: str, embeddings_to_top: bool) -> None:
+    """n vectors of width d: n (n - 1) / 2 products, and n d or d values beside them."""
+    inputs = make_inputs()
+    config = DLRMConfig(embedding_dim=8, history_pooling=pooling, embeddings_to_top=embeddings_to_top)
+    fields = 4 + 4 + 2 * 7
+    n, d = 1 + fields, 8
+    top = n * (n - 1) // 2 + (n * d if embeddings_to_top else d)
+    shared, event = 3 * 8, 7 * 8
+    expected = {
+        "bottom": layers(2 * 3, 64, 8),
+        "first": layers(top, 256),
+        "rest": layers(256, 128, 2),
+    }
+    if pooling == "target_attention":
+        expected["attention"] = 2 * layers(3 * shared + event, 64, 1)
+    count = count_parameters(inputs, config)
+    assert {part: number for part, number in count.by_part.items() if part != "embedding"} == expected
+    event_numbers, vectors = 2 * 2 * (8 + 8), (5 * 8 + 8) + (6 * 8 + 8)
+    assert count.by_part["embedding"] == count.tables + event_numbers + vectors
+
+
+def test_numbers_go_through_the_bottom_mlp_only() -> None:
+    inputs = make_inputs()
+    ranker = build_ranker(inputs, DLRMConfig(), seed=0)
+    batch = make_batch(inputs)
+    numbers = batch.candidates.numbers.clone()
+    numbers[:, 6] = torch.where(numbers[:, 6].isnan(), torch.nan, numbers[:, 6] + 1)
+    other = replace(batch, candidates=Columns(ids=batch.candidates.ids, numbers=numbers))
+    assert not torch.equal(ranker(batch), ranker(other))
+    with torch.no_grad():
+        ranker.backbone.bottom[0].weight.zero_()
+    assert torch.equal(ranker(batch), ranker(other))
+
+
+def test_a_missing_number_is_not_a_zero() -> None:
+    inputs = make_inputs()
+    ranker = build_ranker(inputs, DLRMConfig(), seed=0)
+    batch = make_batch(inputs)
+    scores = []
+    for value in (0.0, torch.nan):
+        numbers = batch.candidates.numbers.clone()
+        numbers[:, 7] = value
+        scores.append(ranker(replace(batch, candidates=Columns(ids=batch.candidates.ids, numbers=numbers))))
+    assert not torch.equal(*scores)
+
+
+def test_fields_must_be_equally_wide() -> None:
+    inputs = make_inputs(plain=True)
+    tables = tuple(replace(table, dim=4 if table.name == "item" else None) for table in inputs.tables)
+    with pytest.raises(ConfigError, match=r"'dlrm' needs fields of one width, got .*item 4.*same 'dim', or none"):
+        build_ranker(replace(inputs, tables=tables), DLRMConfig(), seed=0)
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="history_pooling"):
+        parse_config(DLRMConfig, {"history_pooling": "max"}, "model")
+    with pytest.raises(ConfigError, match=r"unknown key 'pooling'. Did you mean"):
+        parse_config(DLRMConfig, {"pooling": "mean"}, "model")

@@ -1,0 +1,49 @@
+"""DIN for one row at a time; only Dice in training looks at all rows."""
+
+import torch
+from torch import Tensor
+
+from hemix.batch import Batch, Inputs
+from hemix.models import DINConfig
+from parity.naive import NaiveFields, Parameters, joined, linear, request_of
+from parity.naive_attention import pooled
+
+
+def score(parameters: Parameters, config: DINConfig, inputs: Inputs, batch: Batch, *, training: bool = True) -> Tensor:
+    fields = NaiveFields(parameters, inputs, config.embedding_dim)
+    names = config.histories or tuple(history.name for history in inputs.histories)
+    rows = []
+    for n in range(batch.num_rows):
+        r = request_of(batch, n)
+        candidate = fields.candidate(batch, n)
+        parts = [joined(fields.request(batch, r)), joined(candidate)]
+        for index, name in enumerate(names):
+            history = next(history for history in inputs.histories if history.name == name)
+            found = pooled(
+                parameters,
+                f"backbone.attention.{index}",
+                candidate,
+                fields.events(batch, name, r),
+                history.shared,
+                softmax=config.attention_softmax,
+            )
+            width = sum(fields.widths.get(field.table or "", config.embedding_dim) for field in history.fields)
+            parts.append(torch.cat(found) if found else parts[0].new_zeros(width))
+        rows.append(torch.cat(parts))
+    x = torch.stack([linear(parameters, "backbone.first.linear", row) for row in rows])
+    x = _activated(parameters, config, "backbone.rest.0", x, training=training)
+    for layer in range(len(config.hidden) - 1):
+        x = torch.stack([linear(parameters, f"backbone.rest.1.{2 * layer}", row) for row in x])
+        x = _activated(parameters, config, f"backbone.rest.1.{2 * layer + 1}", x, training=training)
+    return torch.stack([linear(parameters, "backbone.rest.2", row) for row in x])
+
+
+def _activated(parameters: Parameters, config: DINConfig, name: str, x: Tensor, *, training: bool) -> Tensor:
+    if config.activation == "relu":
+        return torch.clamp(x, min=0)
+    if config.activation == "prelu":
+        return torch.clamp(x, min=0) + parameters[f"{name}.weight"] * torch.clamp(x, max=0)
+    mean = sum(x) / len(x) if training else parameters[f"{name}.running_mean"]
+    variance = sum((row - mean) ** 2 for row in x) / len(x) if training else parameters[f"{name}.running_variance"]
+    gate = 1 / (1 + torch.exp(-(x - mean) / torch.sqrt(variance + 1e-8)))
+    return gate * x + (1 - gate) * parameters[f"{name}.alpha"] * x
