@@ -48,7 +48,12 @@ class ArrayWriter:
             self._file.write(view)
             self._hash.update(view)
 
+    def abandon(self) -> None:
+        """Close the file as it is; nothing happens if it is finished."""
+        self._file.close()
+
     def close(self) -> Written:
+        """Finish the file."""
         header = self._header()
         size = self._file.tell()
         self._file.seek(0)

@@ -18,9 +18,9 @@ Rule = tuple[str, str]
 """A SQL condition that bad rows meet, and a SQL expression of the reason."""
 
 
-def shown(column: str) -> str:
-    """SQL: the value of a column as it appears in a message."""
-    return f"coalesce(left(CAST(t.{quote(column)} AS VARCHAR), 60), 'null')"
+def shown(sql: str) -> str:
+    """SQL: a value as it appears in a message."""
+    return f"coalesce(left(CAST({sql} AS VARCHAR), 60), 'null')"
 
 
 def not_null(column: str, sql: str, role: str) -> Rule:
@@ -34,58 +34,54 @@ def time_rules(column: TimeColumn, sql: str) -> list[Rule]:
     unread = literal(f"column {column.column}: expected a time ({form}), got ")
     hint = f"unit is now {column.unit!r}: is it s, ms, us or ns?"
     outside = literal(f"column {column.column}: a time must lie between 1970 and 2200 ({hint}), got ")
+    value = shown(f"t.{quote(column.column)}")
     return [
-        (f"{sql} IS NULL", f"{unread} || {shown(column.column)}"),
-        (f"{sql} < 0 OR {sql} > {LAST_MICROS}", f"{outside} || {shown(column.column)}"),
+        (f"{sql} IS NULL", f"{unread} || {value}"),
+        (f"{sql} < 0 OR {sql} > {LAST_MICROS}", f"{outside} || {value}"),
     ]
 
 
-def label_rules(name: str, sql: str, origin: str) -> list[Rule]:
-    """A label is 0 or 1."""
-    return [
-        (
-            f"{sql} IS NULL OR {sql} NOT IN (0, 1)",
-            f"{literal(f'label {name} ({origin}) must be 0 or 1, got ')} || coalesce(CAST({sql} AS VARCHAR), 'null')",
-        )
-    ]
+def label_rules(name: str, sql: str, origin: str, raw: str, mask: str | None) -> list[Rule]:
+    """A label is 0 or 1, unless another one masks it; `raw` is what it is made of."""
+    known = f" AND {mask} = 1" if mask is not None else ""
+    reason = f"{literal(f'label {name} ({origin}) must be 0 or 1, got ')} || {shown(raw)}"
+    return [(f"({sql} IS NULL OR {sql} NOT IN (0, 1)){known}", reason)]
 
 
 def weight_rules(sql: str) -> list[Rule]:
     """A weight is a finite number, not negative."""
-    return [
-        (
-            f"{sql} IS NULL OR isnan({sql}) OR isinf({sql}) OR {sql} < 0",
-            f"'the weight must be a number >= 0, got ' || coalesce(CAST({sql} AS VARCHAR), 'null')",
-        )
-    ]
+    bad = f"{sql} IS NULL OR isnan({sql}) OR isinf({sql}) OR {sql} < 0"
+    return [(bad, f"'the weight must be a finite number >= 0, got ' || {shown(sql)}")]
 
 
 def part_rules(parts: Sequence[Part]) -> list[Rule]:
-    """Numbers are finite, places lie on the globe, vectors have their size."""
+    """Texts can be read, numbers are finite, places lie on the globe, vectors have their size."""
     rules: list[Rule] = []
     for part in parts:
+        if part.raw is not None:
+            rules += _read_rules(part, part.raw)
         if part.coding in ("number", "quantile") and not part.joined:
-            rules.append(
-                (
-                    f"isnan({part.sql}) OR isinf({part.sql})",
-                    literal(f"feature {part.name}: NaN or Inf; leave the value empty if it is not known"),
-                )
-            )
+            reason = literal(f"feature {part.name}: NaN or Inf; leave the value empty if it is not known")
+            rules.append((f"isnan({part.sql}) OR isinf({part.sql})", reason))
         elif part.coding == "cell":
-            rules.append(
-                (
-                    f"NOT (({part.sql}).lat BETWEEN -90 AND 90 AND ({part.sql}).lon BETWEEN -180 AND 180)",
-                    literal(f"feature {part.name}: latitude must be in -90..90 and longitude in -180..180"),
-                )
-            )
+            globe = f"({part.sql}).lat BETWEEN -90 AND 90 AND ({part.sql}).lon BETWEEN -180 AND 180"
+            reason = literal(f"feature {part.name}: latitude must be in -90..90 and longitude in -180..180, got ")
+            rules.append((f"NOT ({globe})", f"{reason} || {shown(part.sql)}"))
         elif part.coding == "vector":
-            rules.append(
-                (
-                    f"len({part.sql}) <> {part.width} OR len(list_filter({part.sql}, lambda v: v IS NULL OR "
-                    f"isnan(v) OR isinf(v))) > 0",
-                    literal(f"feature {part.name}: a vector must have {part.width} finite numbers"),
-                )
-            )
+            missing = f"len(list_filter({part.sql}, lambda v: v IS NULL OR isnan(v) OR isinf(v))) > 0"
+            reason = literal(f"feature {part.name}: a vector must have {part.width} finite numbers, got ")
+            rules.append((f"len({part.sql}) <> {part.width} OR {missing}", f"{reason} || {shown(part.sql)}"))
+    return rules
+
+
+def _read_rules(part: Part, raw: str) -> list[Rule]:
+    """A number or time that is there can be read."""
+    wanted = "a time" if part.micros else "a number"
+    expected = literal(f"feature {part.name}: expected {wanted}, got ")
+    rules = [(f"{raw} IS NOT NULL AND {part.micros or part.sql} IS NULL", f"{expected} || {shown(raw)}")]
+    if part.micros:
+        outside = literal(f"feature {part.name}: a time must lie before 2200 (is its unit right?), got ")
+        rules.append((f"abs({part.micros}) > {LAST_MICROS}", f"{outside} || {shown(raw)}"))
     return rules
 
 
@@ -141,11 +137,8 @@ class RowChecker:
     def not_all_null(self, table: str, view: str, parts: Sequence[Part]) -> None:
         """A feature without a single value is a mistake. Raises InputError."""
         checked = [part for part in parts if not part.joined]
-        if not checked:
-            return
-        counts = self._connection.sql(
-            f"SELECT count(*), {', '.join(f'count({part.sql})' for part in checked)} FROM {view} AS t"
-        ).fetchall()[0]
+        counted = "".join(f", count({part.sql})" for part in checked)
+        counts = self._connection.sql(f"SELECT count(*){counted} FROM {view} AS t").fetchall()[0]
         if counts[0] == 0:
             raise InputError(f"Table {table!r} has no usable row: it is empty, or 'where' leaves none.")
         for part, count in zip(checked, counts[1:], strict=True):

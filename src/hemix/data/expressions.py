@@ -1,27 +1,77 @@
 """SQL expressions that features are made of."""
 
 from hemix.batch import FIRST_ID
-from hemix.data.sources import quote
+from hemix.data.sources import Sources, quote
+from hemix.errors import InputError
 from hemix.features import TimeColumn
 
 NUM_GAP_BUCKETS = 40
 EARTH_DIAMETER_KM = 12742.0176
+FRACTIONS = ("DECIMAL", "DOUBLE", "FLOAT")
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+NUMBERS = (*FRACTIONS, *INTEGERS, *(f"U{kind}" for kind in INTEGERS))
+MICROS_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+LAST_INTEGER = 2**63 - 1
+
+
+def is_number(kind: str) -> bool:
+    """Whether a DuckDB type holds one number."""
+    return kind.startswith(NUMBERS) and not kind.endswith("]")
+
+
+def wrong_type(place: str, column: str, table: str, kind: str, wanted: str, fix: str) -> InputError:
+    """The error for a column that cannot be what it is declared to be."""
+    return InputError(f"{place} needs {wanted} in column {column!r} of table {table!r}, whose type is {kind}; {fix}.")
+
+
+def time_column(sources: Sources, table: str, column: TimeColumn, place: str, alias: str = "t") -> str:
+    """`time_sql` of a column of a table. Raises InputError if the table lacks it or it holds no times."""
+    kind = sources.require(table, column.column, place)
+    known = is_number(kind) or (kind.startswith(("TIMESTAMP", "DATE", "VARCHAR")) and not kind.endswith("]"))
+    if not known:
+        fix = "give a timestamp, a date, a text or a number since 1970"
+        raise wrong_type(place, column.column, table, kind, "a time", fix)
+    return time_sql(column, kind, alias)
 
 
 def time_sql(column: TimeColumn, kind: str, alias: str) -> str:
     """Microseconds since 1970 (UTC) of a time column; null where it cannot be read."""
     value = f"{alias}.{quote(column.column)}"
-    if kind.startswith("TIMESTAMP") or kind == "DATE":
+    if kind.startswith(("TIMESTAMP", "DATE")):
         return f"epoch_us(CAST({value} AS TIMESTAMPTZ))"
-    if kind == "VARCHAR":
-        if column.format is not None:
-            pattern = column.format.replace("'", "''")
-            return f"epoch_us(CAST(try_strptime({value}, '{pattern}') AS TIMESTAMPTZ))"
-        return f"epoch_us(TRY_CAST({value} AS TIMESTAMPTZ))"
-    factor = {"s": "* 1000000", "ms": "* 1000", "us": "* 1", "ns": "/ 1000"}[column.unit]
-    if kind in ("DOUBLE", "FLOAT"):
-        return f"CAST(round({value} {factor}) AS BIGINT)"
-    return f"CAST(CAST({value} AS BIGINT) {factor.replace('/', '//')} AS BIGINT)"
+    if kind != "VARCHAR":
+        return _count_sql(value, column.unit, whole=not kind.startswith(FRACTIONS))
+    if column.format is not None:
+        pattern = column.format.replace("'", "''")
+        return f"epoch_us(CAST(try_strptime({value}, '{pattern}') AS TIMESTAMPTZ))"
+    # one text among the numbers of a CSV column makes texts of them all
+    counted = _count_sql(f"TRY_CAST({value} AS DOUBLE)", column.unit, whole=False)
+    return f"coalesce(epoch_us(TRY_CAST({value} AS TIMESTAMPTZ)), {counted})"
+
+
+def _count_sql(value: str, unit: str, *, whole: bool) -> str:
+    """Microseconds of a count of `unit`; one beyond 64 bits becomes the greatest integer, which no time reaches."""
+    number = f"CAST({value} AS {'HUGEINT' if whole else 'DOUBLE'})"
+    if unit == "ns":
+        limit, micros = LAST_INTEGER, f"{number} {'//' if whole else '/'} 1000"
+    else:
+        limit, micros = LAST_INTEGER // MICROS_PER_UNIT[unit], f"{number} * {MICROS_PER_UNIT[unit]}"
+    fits = f"{number} BETWEEN -{limit} AND {limit}"
+    return f"CASE WHEN {fits} THEN CAST({micros} AS BIGINT) WHEN {value} IS NOT NULL THEN {LAST_INTEGER} END"
+
+
+def number_sql(value: str, kind: str) -> str:
+    """A number as DOUBLE; null for a text that is none."""
+    return f"{'TRY_CAST' if kind == 'VARCHAR' else 'CAST'}({value} AS DOUBLE)"
+
+
+def text_sql(value: str, kind: str) -> str:
+    """The text by which a value is known. A whole number is written alike whatever type holds it: 4, not 4.0."""
+    if not kind.startswith(FRACTIONS):
+        return f"CAST({value} AS VARCHAR)"
+    number = f"CAST({value} AS DOUBLE)" if kind.startswith("DECIMAL") else value
+    whole = f"{number} = trunc({number}) AND abs({number}) < 1e15"
+    return f"CASE WHEN {whole} THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE CAST({number} AS VARCHAR) END"
 
 
 def hash_sql(value: str, buckets: int) -> str:

@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hemix.batch import FIRST_ID
-from hemix.data.expressions import NUM_GAP_BUCKETS, hash_sql, haversine_sql, log_bucket_sql, point_sql, time_sql
+from hemix.data.expressions import (
+    NUM_GAP_BUCKETS,
+    hash_sql,
+    haversine_sql,
+    is_number,
+    log_bucket_sql,
+    number_sql,
+    point_sql,
+    text_sql,
+    time_column,
+    wrong_type,
+)
 from hemix.data.sources import Sources, quote
-from hemix.errors import ConfigError, InputError
+from hemix.errors import ConfigError
 from hemix.features import (
     Categorical,
     Distance,
@@ -31,7 +42,6 @@ from hemix.schema import DataConfig
 
 Coding = Literal["vocabulary", "direct", "cell", "number", "quantile", "vector"]
 TIME = "_hemix_time"
-NUMERIC_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U", "DECIMAL", "DOUBLE", "FLOAT", "BOOLEAN")
 CALENDAR = {"hour": ("hour({})", 24), "weekday": ("isodow({}) - 1", 7), "month": ("month({}) - 1", 12)}
 
 
@@ -57,6 +67,10 @@ class Part:
     dim: int | None = None
     pretrained: str | None = None
     served_as: str | float | None = None
+    raw: str | None = None
+    """SQL of the column that `sql` (or `micros`) reads, where that may fail."""
+    micros: str | None = None
+    """SQL of the time that it is a part of."""
     joined: bool = False
     """Its SQL looks beyond the row `t`: at window counts, or at raw columns of catalog or profiles."""
 
@@ -83,17 +97,23 @@ class Plan:
     """Raw columns of catalog and profiles that features of the examples look at (places, start times)."""
 
 
-def make_plan(config: DataConfig, sources: Sources, example_table: str) -> Plan:
-    """Resolve every feature to its block. Raises InputError for a missing, ambiguous or unfit column."""
-    return _Planner(config, sources, example_table).plan()
+def make_plan(config: DataConfig, sources: Sources, examples: Sequence[str], *, labelled: bool = True) -> Plan:
+    """Resolve every feature to its block; `examples` are the raw tables of the examples, that of training first.
+
+    Only the training table needs the columns of training-only features; it is there if rows are `labelled`. Raises
+    InputError for a missing, ambiguous or unfit column.
+    """
+    return _Planner(config, sources, examples, labelled).plan()
 
 
 class _Planner:
-    def __init__(self, config: DataConfig, sources: Sources, example_table: str) -> None:
+    def __init__(self, config: DataConfig, sources: Sources, examples: Sequence[str], labelled: bool) -> None:
         self.config = config
         self.sources = sources
+        self.examples = examples
+        self.labelled = labelled
         self.tables = {
-            "examples": example_table,
+            "examples": examples[0],
             "catalog": config.catalog.table if config.catalog else None,
             "profiles": config.profiles.table if config.profiles else None,
         }
@@ -131,48 +151,33 @@ class _Planner:
         if isinstance(feature, WindowCount):
             window = Window(index=len(self.windows), feature=feature)
             self.windows.append(window)
-            sql = f"CAST(coalesce(w{window.index}a.n, 0) - coalesce(w{window.index}b.n, 0) AS DOUBLE)"
+            count = f"coalesce(w{window.index}a.n, 0) - coalesce(w{window.index}b.n, 0)"
             log, standard = feature.transform == "log", feature.transform != "none"
             return [
                 Part(
-                    name=feature.name,
-                    block=own,
-                    sql=sql,
-                    coding="number",
-                    log=log,
-                    standard=standard,
-                    dim=feature.dim,
-                    joined=True,
+                    # below zero where the window ends before the delay begins
+                    name=feature.name, block=own, sql=f"CAST(greatest(0, {count}) AS DOUBLE)", coding="number",
+                    log=log, standard=standard, dim=feature.dim, joined=True,
                 )
-            ]
+            ]  # fmt: skip
         if isinstance(feature, Distance):
-            origin, target = (
-                self._place(name, places)
-                for name, places in ((feature.origin, "request"), (feature.target, "candidate"))
-            )
-            sql = haversine_sql(origin, target)
+            sql = haversine_sql(self._place(feature.origin, "request"), self._place(feature.target, "candidate"))
             return [
                 Part(
-                    name=feature.name,
-                    block="row",
-                    sql=sql,
-                    coding="number",
-                    log=True,
-                    standard=True,
-                    dim=feature.dim,
+                    name=feature.name, block="row", sql=sql, coding="number", log=True, standard=True, dim=feature.dim,
                     joined=True,
                 )
-            ]
+            ]  # fmt: skip
         if isinstance(feature, Timestamp) and feature.column is None:
-            return self._calendar(feature, own, f"t.{TIME}")
+            return self._calendar(feature, own, own, "")
         source = self._source(feature, side)
         block = own if source == "examples" else source
         table = self.tables[source] or self.tables["examples"]
         assert table is not None
         if isinstance(feature, Timestamp):
             assert feature.column is not None
-            kind = self.sources.require(table, feature.column.column, f"feature {feature_name(feature)!r}")
-            return self._calendar(feature, block, time_sql(feature.column, kind, "t"), own)
+            self._kind(table, feature.column.column, block, feature)
+            return self._calendar(feature, block, own, table)
         return self._column_parts(feature, block, table, feature_name(feature))
 
     def _source(self, feature: Feature, side: str) -> str:
@@ -198,9 +203,13 @@ class _Planner:
                 f"feature {feature_name(feature)!r}: column {column!r} stands in {' and '.join(found)}; set its "
                 f"'source'."
             )
-        if not found:
-            self.sources.require(self.tables["examples"] or "", column, f"{side} feature {feature_name(feature)!r}")
+        if not found and not self._may_lack(feature):
+            self.sources.require(self.examples[0], column, f"{side} feature {feature_name(feature)!r}")
         return found[0] if found else "examples"
+
+    def _may_lack(self, feature: Feature) -> bool:
+        """Whether rows to be scored do without the column, since another value takes its place."""
+        return not self.labelled and getattr(feature, "served_as", None) is not None
 
     def _column(self, column: str, block: str) -> str:
         """SQL of a raw column; the catalog without a table of its own has the item key alone."""
@@ -208,53 +217,50 @@ class _Planner:
             return "t._hemix_key"
         return f"t.{quote(column)}"
 
-    def _kind(self, table: str, column: str, block: str, name: str) -> str:
+    def _kind(self, table: str, column: str, block: str, feature: Feature) -> str | None:
+        """Type of a column; None if it is not there and need not be. All tables of the examples must have it."""
         if self._column(column, block) == "t._hemix_key":
             return "VARCHAR"
-        return self.sources.require(table, column, f"feature {name!r}")
+        place = f"feature {feature_name(feature)!r}"
+        if block in ("request", "row"):
+            if self._may_lack(feature) and column not in self.sources.columns(table):
+                return None
+            for other in self.examples[1:] if getattr(feature, "served_as", None) is None else ():
+                self.sources.require(other, column, place)
+        return self.sources.require(table, column, place)
 
     def _column_parts(self, feature: Feature, block: str, table: str, default_table: str) -> list[Part]:
         name = feature_name(feature)
         if isinstance(feature, GeoPoint):
             return self._cells(feature, block, table)
         assert isinstance(feature, Categorical | MultiCategorical | Numeric | Vector)
-        kind = self._kind(table, feature.column, block, name)
-        value = self._column(feature.column, block)
+        kind = self._kind(table, feature.column, block, feature)
+        value = "NULL" if kind is None else self._column(feature.column, block)
+        kind, place = kind or "VARCHAR", f"feature {name!r}"
         if isinstance(feature, Numeric):
-            if not kind.startswith(NUMERIC_TYPES):
-                raise InputError(
-                    _wrong_type(
-                        name,
-                        feature.column,
-                        table,
-                        kind,
-                        "a number",
-                        "declare it categorical, or cast it in tables.<name>.sql",
-                    )
-                )
+            if not is_number(kind) and kind not in ("BOOLEAN", "VARCHAR"):
+                raise wrong_type(place, feature.column, table, kind, "a number", "declare it categorical")
             quantile = feature.transform == "quantile"
             return [
                 Part(
-                    name=name, block=block, sql=f"CAST({value} AS DOUBLE)", coding="quantile" if quantile else "number",
+                    name=name, block=block, sql=number_sql(value, kind), coding="quantile" if quantile else "number",
                     table=default_table if quantile else None, buckets=feature.buckets, log=feature.transform == "log",
                     standard=feature.transform in ("standard", "log"), dim=feature.dim, served_as=feature.served_as,
+                    raw=value if kind == "VARCHAR" else None,
                 )
             ]  # fmt: skip
         if isinstance(feature, Vector):
-            if not kind.endswith("]"):
-                raise InputError(
-                    _wrong_type(name, feature.column, table, kind, "a list of numbers", "use a Parquet list column")
-                )
+            if not (kind.endswith("]") and is_number(kind.split("[")[0])):
+                raise wrong_type(place, feature.column, table, kind, "a list of numbers", "use a Parquet list column")
             return [Part(name=name, block=block, sql=f"CAST({value} AS FLOAT[])", coding="vector", width=feature.size)]
         return [_categorical(feature, name, block, value, kind, feature.table or default_table, table)]
 
     def _cells(self, feature: GeoPoint, block: str, table: str) -> list[Part]:
         for column in (feature.latitude, feature.longitude):
-            kind = self._kind(table, column, block, feature.name)
-            if kind.endswith("]") or kind == "VARCHAR":
-                raise InputError(
-                    _wrong_type(feature.name, column, table, kind, "degrees", "cast it to DOUBLE in tables.<name>.sql")
-                )
+            kind = self._kind(table, column, block, feature) or ""
+            if not is_number(kind):
+                fix = "cast it to DOUBLE in tables.<name>.sql"
+                raise wrong_type(f"feature {feature.name!r}", column, table, kind, "degrees", fix)
         sql = point_sql(self._column(feature.latitude, block), self._column(feature.longitude, block))
         return [
             Part(
@@ -264,19 +270,23 @@ class _Planner:
             for resolution in feature.resolutions
         ]  # fmt: skip
 
-    def _calendar(self, feature: Timestamp, block: str, micros: str, own: str | None = None) -> list[Part]:
+    def _calendar(self, feature: Timestamp, block: str, own: str, table: str) -> list[Part]:
         name = feature.name or (feature.column.column if feature.column else "time")
+        raw = f"t.{quote(feature.column.column)}" if feature.column else None
+        micros = self._micros(feature, table, "t")
         parts: list[Part] = []
         for part in feature.parts:
             if part == "since":
-                if block in ("catalog", "profiles") and feature.column is not None:
+                joined, since = block in ("catalog", "profiles"), micros
+                if joined and feature.column is not None:
                     self.carried[block].append(feature.column.column)
-                    micros = micros.replace("t.", f"{block[0]}.", 1)
-                sql = log_bucket_sql(f"(t.{TIME} - {micros}) / 1000000.0")
+                    since = self._micros(feature, table, block[0])
+                sql = log_bucket_sql(f"(t.{TIME} - {since}) / 1000000.0")
                 parts.append(
                     Part(
-                        name=f"{name}_since", block=own or block, sql=sql, coding="direct", num_direct=NUM_GAP_BUCKETS,
-                        table=f"{name}_since", dim=feature.dim, joined=block in ("catalog", "profiles"),
+                        name=f"{name}_since", block=own, sql=sql, coding="direct", num_direct=NUM_GAP_BUCKETS,
+                        table=f"{name}_since", dim=feature.dim, joined=joined, raw=None if joined else raw,
+                        micros=micros,
                     )
                 )  # fmt: skip
                 continue
@@ -289,16 +299,17 @@ class _Planner:
             sql = f"{FIRST_ID} + {expression.format(f'make_timestamptz({micros})')}"
             parts.append(
                 Part(
-                    name=f"{name}_{part}",
-                    block=block,
-                    sql=sql,
-                    coding="direct",
-                    num_direct=size,
-                    table=f"{name}_{part}",
-                    dim=feature.dim,
+                    name=f"{name}_{part}", block=block, sql=sql, coding="direct", num_direct=size,
+                    table=f"{name}_{part}", dim=feature.dim, raw=raw, micros=micros,
                 )
-            )
+            )  # fmt: skip
         return parts
+
+    def _micros(self, feature: Timestamp, table: str, alias: str) -> str:
+        """SQL of the time that a feature is made of; the request's own if it names no column."""
+        if feature.column is None:
+            return f"t.{TIME}"
+        return time_column(self.sources, table, feature.column, f"feature {feature_name(feature)!r}", alias)
 
     def _place(self, name: str, side: str) -> str:
         """SQL of a geo point of the request or the candidate, seen from the query of the examples."""
@@ -318,30 +329,23 @@ def _first_column(feature: Feature) -> str:
     return column.column if isinstance(column, TimeColumn) else str(column)
 
 
-def _wrong_type(name: str, column: str, table: str, kind: str, wanted: str, fix: str) -> str:
-    return f"feature {name!r} needs {wanted} in column {column!r} of table {table!r}, whose type is {kind}; {fix}."
-
-
 def _categorical(
     feature: Categorical | MultiCategorical, name: str, block: str, value: str, kind: str, table: str, raw_table: str
 ) -> Part:
-    text = f"CAST({value} AS VARCHAR)"
+    place, text = f"feature {name!r}", text_sql(value, kind)
     many = isinstance(feature, MultiCategorical)
     if isinstance(feature, MultiCategorical):
         if feature.delimiter is not None:
             cut = feature.delimiter.replace("'", "''")
             text = f"list_filter(list_transform(string_split({text}, '{cut}'), lambda v: trim(v)), lambda v: v <> '')"
         elif kind.endswith("]"):
-            text = f"list_filter(CAST({value} AS VARCHAR[]), lambda v: v IS NOT NULL)"
+            texts = f"list_transform({value}, lambda v: {text_sql('v', kind.rpartition('[')[0])})"
+            text = f"list_filter({texts}, lambda v: v IS NOT NULL)"
         else:
-            raise InputError(
-                _wrong_type(name, feature.column, raw_table, kind, "a list", "set its 'delimiter' to cut a text")
-            )
+            raise wrong_type(place, feature.column, raw_table, kind, "a list", "set its 'delimiter' to cut a text")
         text = f"list_slice({text}, 1, {feature.max_length})"
     elif kind.endswith("]"):
-        raise InputError(
-            _wrong_type(name, feature.column, raw_table, kind, "one value", "declare it multi_categorical")
-        )
+        raise wrong_type(place, feature.column, raw_table, kind, "one value", "declare it multi_categorical")
     hashed = feature.hash_buckets is not None
     if hashed and many:
         text = f"list_transform({text}, lambda v: {hash_sql('v', feature.hash_buckets or 1)})"

@@ -8,6 +8,7 @@ in place.
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -35,7 +36,7 @@ from hemix.data.queries import (
 )
 from hemix.data.rules import check_tables
 from hemix.data.segment import EventRows, ExampleRows, Files, write_entities, write_events, write_examples
-from hemix.data.sources import Sources, connect
+from hemix.data.sources import Sources, connect, first_lines
 from hemix.data.store import Store
 from hemix.data.vocabulary import VocabularyBuilder
 from hemix.errors import InputError, StoreError
@@ -101,8 +102,10 @@ def disk_error(error: Exception, out: Path) -> Exception:
         return StoreError(
             f"Preparing {out} needs more than its memory limit; raise it with --memory-limit. ({text.splitlines()[0]})"
         )
+    if "file" in text and isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
+        return InputError(f"A raw table cannot be read: {first_lines(error)}")
     if isinstance(error, duckdb.Error):
-        return InputError(f"A SQL expression of the data section does not work: {' '.join(text.split())[:500]}")
+        return InputError(f"A SQL expression of the data section does not work: {first_lines(error)}")
     return error
 
 
@@ -133,14 +136,14 @@ def _prepare_segment(
     with connect(staging, memory_limit=memory_limit, threads=threads, timezone=config.timezone) as connection:
         sources = Sources(connection, config.tables, root, staging)
         p = Preparing(connection=connection, config=config, sources=sources)
-        plan = make_plan(config, sources, next(iter(example_tables(config).values())))
+        plan = make_plan(config, sources, list(example_tables(config).values()))
         bad_rows = check_tables(p, plan, on_bad_rows)
         known_tables(p, plan, out, existing)
-        build = SegmentBuilder(p, plan, folder, staging)
         encoder = Encoder.load(out / existing.segments[0].folder / "encoder") if existing else None
-        build.stage()
-        encoder = build.fit() if encoder is None else encoder
-        segment = build.write(encoder, quarantined=len(bad_rows), first=existing is None)
+        with closing(SegmentBuilder(p, plan, folder, staging)) as build:
+            build.stage()
+            encoder = build.fit() if encoder is None else encoder
+            segment = build.write(encoder, quarantined=len(bad_rows), first=existing is None)
         if bad_rows:
             write_quarantine(folder, bad_rows)
         encoder_files: dict[str, FileEntry] = existing.encoder if existing else {}
@@ -182,6 +185,12 @@ class SegmentBuilder:
             )
             for name in p.config.events
         }
+
+    def close(self) -> None:
+        """Close all files, also those that an error has left open."""
+        for closable in (*self.stagers.values(), self.rows, *self.events.values()):
+            closable.close()
+        self.files.abandon()
 
     def stage(self) -> None:
         """Create users and entity rows, then stage examples, events, catalog and profiles, in this order."""
@@ -288,8 +297,6 @@ class SegmentBuilder:
         catalog_rows = write_entities(self.files, "catalog", self.stagers["catalog"], encoder, with_unknown=first)
         profile_rows = write_entities(self.files, "profiles", self.stagers["profiles"], encoder, with_unknown=first)
         self.files.entries |= write_keys(self.p, self.plan, self.files.folder)
-        for closable in (*self.stagers.values(), self.rows, *self.events.values()):
-            closable.close()
         if self.p.labelled and first:
             _check_splits(self.p.config, splits)
         return Segment(

@@ -101,7 +101,10 @@ def _targets(p: Preparing, table: str, split: str) -> list[str]:
 def create_events(p: Preparing, name: str, events: Events) -> None:
     """View `events_<name>`: rows of a log with user, item and time under fixed names."""
     place = f"events.{name}"
-    user, item = _key(p, events.table, events.user, f"{place}.user"), _key(p, events.table, events.item, f"{place}.item")
+    user, item = (
+        _key(p, events.table, events.user, f"{place}.user"),
+        _key(p, events.table, events.item, f"{place}.item"),
+    )
     time = time_column(p.sources, events.table, events.time, f"{place}.time")
     where, taken = "", ""
     if events.where:

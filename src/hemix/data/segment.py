@@ -21,6 +21,7 @@ class Files:
 
     folder: Path
     entries: dict[str, FileEntry] = field(default_factory=dict)
+    _writers: list[ArrayWriter] = field(default_factory=list)
 
     def add(self, name: str, values: np.ndarray) -> None:
         path = self.folder / f"{name}.npy"
@@ -30,7 +31,14 @@ class Files:
     def writer(self, name: str, dtype: str, row_shape: tuple[int, ...] = ()) -> ArrayWriter:
         path = self.folder / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return ArrayWriter(path, dtype, row_shape)
+        writer = ArrayWriter(path, dtype, row_shape)
+        self._writers.append(writer)
+        return writer
+
+    def abandon(self) -> None:
+        """Close the files that an error has left open."""
+        for writer in self._writers:
+            writer.abandon()
 
     def close(self, writer: ArrayWriter) -> None:
         self.entries[writer.path.relative_to(self.folder).as_posix()] = entry(writer.close())

@@ -4,16 +4,20 @@ Text files are parsed once, into Parquet in the staging folder; Parquet files ar
 `_hemix_raw_<table>` has the table's columns and `_hemix_row`: a number that orders rows by file, then by place.
 """
 
+import csv
 import glob
+import gzip
 import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
-from hemix.errors import InputError, suggestion
+from hemix.errors import InputError, StoreError, suggestion
 from hemix.schema import RESERVED_PREFIX, Table
 
 ROW = f"{RESERVED_PREFIX}_row"
@@ -28,6 +32,14 @@ FORMATS = {
     ".pq": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+}
+
+REJECTIONS = {
+    "INVALID ENCODING": "the text is not UTF-8",
+    "MISSING COLUMNS": "too few columns",
+    "TOO MANY COLUMNS": "too many columns",
+    "UNQUOTED VALUE": "a quote is not closed",
+    "CAST": "a value of another type than those before",
 }
 
 
@@ -99,6 +111,7 @@ class Sources:
         self.bad_rows: list[BadRow] = []
         self._files: dict[str, list[str]] = {}
         self._staged: set[str] = set()
+        self._starts: dict[str, list[tuple[int, str]]] = {}
         self._root = root
         self._staging = staging
         # a SQL table may name files too: they start at the same folder
@@ -120,21 +133,32 @@ class Sources:
         if column not in columns:
             raise InputError(
                 f"{place} needs column {column!r}, which table {table!r} ({', '.join(self._files[table])}) does not "
-                f"have; "
-                f"its columns are: {', '.join(columns)}.{suggestion(column, columns)}"
+                f"have; its columns are: {', '.join(columns)}.{suggestion(column, columns)}"
             )
         return columns[column]
 
+    def check_sql(self, table: str, expression: str, place: str) -> None:
+        """Raises InputError if an expression over the columns of a table cannot be computed."""
+        try:
+            self.connection.sql(f"SELECT ({expression}) FROM _hemix_raw_{table} AS t LIMIT 0").fetchall()
+        except duckdb.Error as error:
+            raise InputError(
+                f"{place}: the SQL {expression!r} does not work: {first_lines(error)}. The columns of table {table!r} "
+                f"are: {', '.join(self._columns[table])}."
+            ) from None
+
     def locate(self, table: str, row: int) -> tuple[str, int]:
-        """File and 1-based row of a `_hemix_row`."""
-        files = self._files[table]
+        """File and 1-based row of a `_hemix_row`; rows that the parser rejected count too."""
         if table not in self._staged:
-            return files[row // ROWS_PER_FILE], row % ROWS_PER_FILE + 1
-        found = self.connection.sql(
-            f"SELECT {FILE}, {row} - (SELECT min({ROW}) FROM _hemix_raw_{table} AS b WHERE b.{FILE} = a.{FILE}) + 1 "
-            f"FROM _hemix_raw_{table} AS a WHERE {ROW} = {row}"
-        ).fetchall()
-        return (str(found[0][0]), int(found[0][1])) if found else (files[0], 0)
+            return self._files[table][row // ROWS_PER_FILE], row % ROWS_PER_FILE + 1
+        if table not in self._starts:
+            query = f"SELECT min({ROW}), {FILE} FROM _hemix_raw_{table} GROUP BY {FILE} ORDER BY 1"
+            self._starts[table] = [(int(start), str(file)) for start, file in self.connection.sql(query).fetchall()]
+        start, file = self._starts[table][bisect_right(self._starts[table], row, key=lambda found: found[0]) - 1]
+        place = row - start + 1
+        for bad in self.bad_rows:
+            place += (bad.table, bad.file) == (table, file) and bad.row <= place
+        return file, place
 
     def _open(self, name: str, table: Table) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -150,15 +174,25 @@ class Sources:
                 self._open_parquet(name, files)
             else:
                 self._stage_text(name, table, files, kind)
+            for file in files:
+                _reject_twins(name, file, self._names(name, table, file, kind))
         self._columns[name] = {
             str(column): str(kind)
             for column, kind, *_ in self.connection.sql(f"DESCRIBE _hemix_raw_{name}").fetchall()
             if not str(column).startswith(RESERVED_PREFIX)
         }
-        _reject_twins(name, self._files[name], self._columns[name])
+        if table.sql is None:
+            self._require_rows(name)
+        hidden = ", ".join(self.hidden(name))
         self.connection.execute(
-            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({', '.join(self.hidden(name))}) FROM _hemix_raw_{name}"
+            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * EXCLUDE ({hidden}) FROM _hemix_raw_{name}"
         )
+
+    def _require_rows(self, name: str) -> None:
+        if not self.connection.sql(f"SELECT 1 FROM _hemix_raw_{name} LIMIT 1").fetchall():
+            raise InputError(
+                f"Table {name!r}: {', '.join(self._files[name])} has columns but no row; a table needs at least one."
+            )
 
     def hidden(self, name: str) -> list[str]:
         """Columns of a raw view that are not the table's own."""
@@ -190,8 +224,8 @@ class Sources:
         number = f"(list_position({listed}, filename) - 1) * {ROWS_PER_FILE} + file_row_number"
         self._run(
             name,
-            f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), CAST({number} AS "
-            f"BIGINT) AS {ROW} "
+            f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), "
+            f"CAST({number} AS BIGINT) AS {ROW} "
             f"FROM read_parquet({listed}, filename = true, file_row_number = true)",
         )
 
@@ -220,7 +254,7 @@ class Sources:
             reader = f"read_csv({listed}, {', '.join(options)})"
         self._stage(name, f"SELECT * FROM {reader}")
         if kind == "csv":
-            self._collect_rejects(name)
+            self._collect_rejects(name, has_header=table.columns is None)
 
     def _stage(self, name: str, query: str) -> None:
         """Write a query's result to one Parquet file, in its own order, and open that."""
@@ -235,31 +269,53 @@ class Sources:
             f"FROM read_parquet({literal(path)}, file_row_number = true)",
         )
 
-    def _collect_rejects(self, name: str) -> None:
+    def _collect_rejects(self, name: str, *, has_header: bool) -> None:
         rows = self.connection.sql(
-            f"SELECT DISTINCT s.file_path, r.line, r.column_name, r.error_type, r.csv_line "
-            f"FROM rejects_{name} r JOIN scans_{name} s USING (scan_id, file_id) ORDER BY s.file_path, r.line"
+            f"SELECT s.file_path, r.line, first(r.column_name ORDER BY r.column_idx), "
+            f"first(r.error_type ORDER BY r.column_idx), first(r.csv_line) FROM rejects_{name} AS r "
+            f"JOIN scans_{name} AS s USING (scan_id, file_id) GROUP BY ALL ORDER BY s.file_path, r.line"
         ).fetchall()
         for file, line, column, kind, text in rows:
-            reason = f"column {column}: {str(kind).lower()} in line {line}: {str(text)[:80]!r}"
-            self.bad_rows.append(BadRow(table=name, file=str(file), row=max(int(line) - 1, 0), reason=reason))
+            why = REJECTIONS.get(str(kind), str(kind).lower())
+            reason = f"column {column}: {why}, in line {line}: {str(text)[:80]!r}"
+            self.bad_rows.append(BadRow(table=name, file=str(file), row=max(int(line) - has_header, 0), reason=reason))
+
+    def _names(self, name: str, table: Table, file: str, kind: str) -> list[str]:
+        """The columns as the file itself names them; none if it names them row by row."""
+        if kind == "parquet":
+            return list(pq.read_schema(file).names)
+        if kind == "jsonl" or file.endswith(".zst"):
+            return []
+        if table.columns is not None:
+            return list(table.columns)
+        delimiter = table.delimiter
+        if delimiter is None:
+            # what the reader found is on record only if it rejected something; if it did not, the file can be looked at
+            found = self.connection.sql(f"SELECT delimiter FROM scans_{name}").fetchall()
+            found = found or self.connection.sql(f"SELECT Delimiter FROM sniff_csv({literal(file)})").fetchall()
+            delimiter = str(found[0][0])
+        if file.endswith(".gz"):
+            with gzip.open(file, "rt", encoding="utf-8-sig", errors="replace") as lines:
+                return next(csv.reader(lines, delimiter=delimiter), [])
+        with Path(file).open(encoding="utf-8-sig", errors="replace") as lines:
+            return next(csv.reader(lines, delimiter=delimiter), [])
 
     def _run(self, name: str, statement: str) -> None:
         try:
             self.connection.execute(statement)
         except duckdb.Error as error:
-            files = ", ".join(self._files[name][:3])
-            text = str(error).strip()
+            files, text = ", ".join(self._files[name][:3]), first_lines(error)
             if "No space left" in text or "could not write" in text.lower():
-                raise InputError(
-                    f"The disk is full while reading table {name!r} ({files}): free space and prepare again. "
-                    f"{text.splitlines()[0]}"
+                raise StoreError(
+                    f"The disk is full while reading table {name!r} ({files}); free space and prepare again. ({text})"
                 ) from None
-            raise InputError(f"Table {name!r} ({files}) cannot be read: {_first_lines(text)}") from None
+            raise InputError(f"Table {name!r} ({files}) cannot be read: {text}") from None
 
 
-def _first_lines(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines()[:4] if line.strip())
+def first_lines(error: duckdb.Error) -> str:
+    """What an error of DuckDB says, without the piece of SQL that it shows."""
+    lines = str(error).split("\nLINE ")[0].splitlines()[:4]
+    return " ".join(line.strip() for line in lines if line.strip()).rstrip(".")
 
 
 def _format(name: str, table: Table, files: Iterable[str]) -> str:
@@ -279,25 +335,13 @@ def _format(name: str, table: Table, files: Iterable[str]) -> str:
     return kinds.pop()
 
 
-def _reject_twins(name: str, files: list[str], columns: Mapping[str, str]) -> None:
-    """DuckDB renames a repeated column to `x_1`; a table where both stand would be read wrongly in silence."""
-    lower: dict[str, str] = {}
-    for column in columns:
-        match = re.fullmatch(r"(.+)_1", column)
-        if column.lower() in lower or (
-            match and match.group(1) in columns and _header_repeats(files[0], match.group(1))
-        ):
-            twin = match.group(1) if match else column
+def _reject_twins(name: str, file: str, names: Sequence[str]) -> None:
+    """DuckDB renames a repeated column to `x_1`; a table with one would be read wrongly in silence."""
+    seen: set[str] = set()
+    for column in names:
+        if column.strip().lower() in seen:
             raise InputError(
-                f"Table {name!r}, file {files[0]}: column {twin!r} is named twice; column names must be unique (SQL "
+                f"Table {name!r}, file {file}: column {column!r} is named twice; column names must be unique (SQL "
                 f"ignores case)."
             )
-        lower[column.lower()] = column
-
-
-def _header_repeats(file: str, column: str) -> bool:
-    if not file.endswith((".csv", ".tsv", ".txt")):
-        return False
-    with Path(file).open(encoding="utf-8", errors="replace") as lines:
-        header = re.split(r"[,;\t|]", lines.readline().strip())
-    return [cell.strip().strip('"') for cell in header].count(column) > 1
+        seen.add(column.strip().lower())

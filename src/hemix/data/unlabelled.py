@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,9 @@ class RowsToScore:
         partial = out.with_name(f".{out.name}.partial")
         hidden = ", ".join(self.sources.hidden(INPUT))
         connection.execute(
-            f"COPY (SELECT t.* EXCLUDE ({hidden}), s.* EXCLUDE (_hemix_origin) FROM _hemix_raw_{INPUT} AS t JOIN scores AS s "
-            f"ON t.{ROW} = s._hemix_origin ORDER BY t.{ROW}) TO {literal(partial)} ({options[out.suffix]})"
+            f"COPY (SELECT t.* EXCLUDE ({hidden}), s.* EXCLUDE (_hemix_origin) FROM _hemix_raw_{INPUT} AS t "
+            f"JOIN scores AS s ON t.{ROW} = s._hemix_origin ORDER BY t.{ROW}) "
+            f"TO {literal(partial)} ({options[out.suffix]})"
         )
         partial.replace(out)
 
@@ -75,12 +76,12 @@ def rows_to_score(store: Store, table: Table, root: Path, *, memory_limit: str =
         with connect(staging, memory_limit=memory_limit, threads=None, timezone=config.timezone) as connection:
             sources = Sources(connection, config.tables, root, staging, known=store.manifest.raw_columns)
             p = Preparing(connection=connection, config=config, sources=sources, labelled=False)
-            plan = make_plan(config, sources, INPUT)
+            plan = make_plan(config, sources, [INPUT], labelled=False)
             check_tables(p, plan, "error")
             known_tables(p, plan, store.path, store.manifest)
-            build = SegmentBuilder(p, plan, folder, staging)
-            build.stage()
-            segment = _write(build, store.encoder, folder)
+            with closing(SegmentBuilder(p, plan, folder, staging)) as build:
+                build.stage()
+                segment = _write(build, store.encoder, folder)
             yield RowsToScore(view=SplitView(store, INPUT, [(segment, "train")], serving=True), sources=sources)
     except (OSError, duckdb.Error) as error:
         raise disk_error(error, folder) from error
