@@ -118,5 +118,5 @@ def _ffn(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor]
 
 def _tower(parameters: Parameters, config: HeMixConfig, task: int, x: Tensor) -> Tensor:
     for layer in range(len(config.tower_hidden)):
-        x = torch.clamp(linear(parameters, f"backbone.towers.towers.{task}.0.{2 * layer}", x), min=0)
-    return linear(parameters, f"backbone.towers.towers.{task}.1", x)
+        x = torch.clamp(linear(parameters, f"backbone.towers.tasks.{task}.0.{2 * layer}", x), min=0)
+    return linear(parameters, f"backbone.towers.tasks.{task}.1", x)

@@ -30,12 +30,12 @@ class Towers(nn.Module):
     def __init__(self, in_features: int, hidden: Sequence[int], num_tasks: int) -> None:
         super().__init__()
         width = [in_features, *hidden][-1]
-        self.towers = nn.ModuleList(
+        self.tasks = nn.ModuleList(
             [nn.Sequential(MLP(in_features, hidden), nn.Linear(width, 1)) for _ in range(num_tasks)]
         )
 
     def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
-        return torch.cat([tower(x) for tower in self.towers], dim=1)
+        return torch.cat([tower(x) for tower in self.tasks], dim=1)
 
 
 class SplitLinear(nn.Module):
