@@ -15,7 +15,7 @@ from hemix.evaluate.evaluator import EvaluateConfig
 from hemix.models import HeMixConfig, ModelConfig
 from hemix.objectives import LogLossConfig, ObjectiveConfig
 from hemix.schema import DataConfig
-from hemix.train.config import RESUMABLE_KEYS, TrainConfig
+from hemix.training.config import RESUMABLE_KEYS, TrainConfig
 
 
 class Experiment(Config):

@@ -21,7 +21,7 @@ LAYERS = (
     "ranker",
     "objectives",
     "evaluate",
-    "train",
+    "training",
     "artifact",
     "scorer",
     "explain",
@@ -74,5 +74,5 @@ def test_imports_point_down(path: Path) -> None:
 
 
 def test_an_import_that_points_up_is_found() -> None:
-    tree = ast.parse("def f():\n    from hemix.cli import main\nimport hemix.train.trainer")
-    assert imported_layers(tree) == [(3, "train"), (2, "cli")]
+    tree = ast.parse("def f():\n    from hemix.cli import main\nimport hemix.training.trainer")
+    assert imported_layers(tree) == [(3, "training"), (2, "cli")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hemix.train.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from hemix.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from run.clicks import experiment, make_store
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from hemix.models import HeMixConfig
 from hemix.objectives import LogLoss
 from hemix.run import Run, train
 from hemix.study.ledger import read
-from hemix.train.checkpoint import load_tensors
-from hemix.train.folder import TIMINGS, RunFolder
+from hemix.training.checkpoint import load_tensors
+from hemix.training.folder import TIMINGS, RunFolder
 from run.clicks import OTHER_SPLIT, data_section, experiment, make_store, write_tables
 
 CPU = torch.device("cpu")

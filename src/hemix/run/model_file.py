@@ -11,8 +11,8 @@ from hemix.data.store import Store
 from hemix.errors import RunError
 from hemix.models import ModelConfig
 from hemix.ranker import Ranker, build_ranker
-from hemix.train.checkpoint import load_tensors
-from hemix.train.folder import RunFolder, read_json, write_json
+from hemix.training.checkpoint import load_tensors
+from hemix.training.folder import RunFolder, read_json, write_json
 
 FORMAT = 1
 _INPUTS: TypeAdapter[Inputs] = TypeAdapter(Inputs)

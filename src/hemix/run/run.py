@@ -21,9 +21,9 @@ from hemix.experiment import Experiment
 from hemix.ranker import Ranker
 from hemix.run.model_file import check_encoder, read_model
 from hemix.study.ledger import Entry, append, test_reads
-from hemix.train.config import BUDGET_KEYS
-from hemix.train.folder import RunFolder, read_json
-from hemix.train.trainer import resolve_device
+from hemix.training.config import BUDGET_KEYS
+from hemix.training.folder import RunFolder, read_json
+from hemix.training.trainer import resolve_device
 
 Split = Literal["train", "valid", "test"]
 

@@ -21,11 +21,11 @@ from hemix.ranker import Ranker, build_ranker, check_memory
 from hemix.run.model_file import check_encoder, load_weights, write_model
 from hemix.run.run import Run
 from hemix.study.ledger import append
-from hemix.train.config import RESUMABLE_KEYS
-from hemix.train.environment import describe_environment, portable_path
-from hemix.train.folder import TIMINGS, RunFolder, write_json
-from hemix.train.learner import Learner
-from hemix.train.trainer import Outcome, Trainer, Validate, resolve_device
+from hemix.training.config import RESUMABLE_KEYS
+from hemix.training.environment import describe_environment, portable_path
+from hemix.training.folder import TIMINGS, RunFolder, write_json
+from hemix.training.learner import Learner
+from hemix.training.trainer import Outcome, Trainer, Validate, resolve_device
 
 DENSE_TABLE_COPIES = 4.0
 """Bytes in training per byte of a table under dense Adam: weights, gradient and two moments."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hemix.train.environment import commit_of, describe_environment, portable_path
+from hemix.training.environment import commit_of, describe_environment, portable_path
 
 
 def test_no_names_of_people_or_machines() -> None:

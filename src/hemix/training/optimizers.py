@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from hemix.errors import RunError, TrainingError
-from hemix.train.config import TrainConfig
-from hemix.train.gradients import merge_rows
+from hemix.training.config import TrainConfig
+from hemix.training.gradients import merge_rows
 
 ROWWISE_ADAGRAD_LR = 0.02
 

@@ -13,12 +13,12 @@ from hemix.errors import TrainingError
 from hemix.models import DLRMConfig
 from hemix.objectives import LogLossConfig, Loss, build_objective
 from hemix.ranker import Ranker, build_ranker
-from hemix.train.checkpoint import load_tensors
-from hemix.train.diagnose import gradient_error, loss_error
-from hemix.train.folder import RunFolder
-from hemix.train.gradients import merge_sparse_gradients
-from hemix.train.learner import Learner
-from train.toy import ToyLoader, toy_config, toy_learner, toy_trainer
+from hemix.training.checkpoint import load_tensors
+from hemix.training.diagnose import gradient_error, loss_error
+from hemix.training.folder import RunFolder
+from hemix.training.gradients import merge_sparse_gradients
+from hemix.training.learner import Learner
+from training.toy import ToyLoader, toy_config, toy_learner, toy_trainer
 
 INPUTS = make_inputs()
 

@@ -12,7 +12,7 @@ from hemix.batch import Batch, FieldSpec, Inputs
 from hemix.errors import TrainingError
 from hemix.objectives import Loss
 from hemix.ranker import Ranker
-from hemix.train.learner import Learner
+from hemix.training.learner import Learner
 
 _FIX = "Lower the learning rates, or look at that column's transform; the last checkpoint is sound."
 

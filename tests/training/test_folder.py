@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hemix.errors import RunError
-from hemix.train.folder import RunFolder, read_json, write_json
+from hemix.training.folder import RunFolder, read_json, write_json
 
 
 def test_a_new_or_empty_folder_is_free(tmp_path: Path) -> None:

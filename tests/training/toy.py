@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from hemix.objectives import Loss
-from hemix.train.config import TrainConfig
-from hemix.train.folder import RunFolder
-from hemix.train.learner import Learner
-from hemix.train.trainer import Trainer
+from hemix.training.config import TrainConfig
+from hemix.training.folder import RunFolder
+from hemix.training.learner import Learner
+from hemix.training.trainer import Trainer
 
 NUM_IDS, DIM = 40, 4
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from hemix.errors import RunError
-from hemix.train import checkpoint
-from hemix.train.checkpoint import load_tensors, rng_state, save_tensors, set_rng_state
+from hemix.training import checkpoint
+from hemix.training.checkpoint import load_tensors, rng_state, save_tensors, set_rng_state
 
 CPU = torch.device("cpu")
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hemix.train.folder import RunFolder
-from hemix.train.trainer import Trainer
-from train.toy import ToyBatch, ToyLoader, toy_config, toy_trainer
+from hemix.training.folder import RunFolder
+from hemix.training.trainer import Trainer
+from training.toy import ToyBatch, ToyLoader, toy_config, toy_trainer
 
 
 class SlowLoader(ToyLoader):

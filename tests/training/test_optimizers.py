@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from hemix.errors import RunError, TrainingError
-from hemix.train.config import TrainConfig
-from hemix.train.gradients import clip_gradients, merge_sparse_gradients
-from hemix.train.optimizers import Optimizers, RowwiseAdagrad
+from hemix.training.config import TrainConfig
+from hemix.training.gradients import clip_gradients, merge_sparse_gradients
+from hemix.training.optimizers import Optimizers, RowwiseAdagrad
 
 STEPS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=5)
 

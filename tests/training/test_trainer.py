@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from hemix.errors import ConfigError, RunError, TrainingError
-from hemix.train.checkpoint import load_tensors
-from hemix.train.folder import TIMINGS, RunFolder
-from hemix.train.trainer import Outcome, Trainer, resolve_device
-from train.toy import ToyLoader, ToyObjective, toy_config, toy_learner, toy_trainer
+from hemix.training.checkpoint import load_tensors
+from hemix.training.folder import TIMINGS, RunFolder
+from hemix.training.trainer import Outcome, Trainer, resolve_device
+from training.toy import ToyLoader, ToyObjective, toy_config, toy_learner, toy_trainer
 
 CPU = torch.device("cpu")
 

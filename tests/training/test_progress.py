@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hemix.train.progress import TrainProgress
+from hemix.training.progress import TrainProgress
 
 
 def shown(*, terminal: bool, enabled: bool) -> str:

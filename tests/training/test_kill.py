@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hemix.train.checkpoint import load_tensors
-from hemix.train.folder import TIMINGS, RunFolder
-from train.killed import trainer_of
-from train.toy import ToyLoader
+from hemix.training.checkpoint import load_tensors
+from hemix.training.folder import TIMINGS, RunFolder
+from training.killed import trainer_of
+from training.toy import ToyLoader
 
 PROGRAM = Path(__file__).with_name("killed.py")
 ROOT = PROGRAM.parents[2]

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.train.config import ScheduleConfig, TrainConfig
-from hemix.train.schedules import planned_steps, rate_factor
+from hemix.training.config import ScheduleConfig, TrainConfig
+from hemix.training.schedules import planned_steps, rate_factor
 
 
 def factors(total: int, **values: object) -> list[float]:

@@ -2,7 +2,7 @@
 
 import math
 
-from hemix.train.config import ScheduleConfig, TrainConfig
+from hemix.training.config import ScheduleConfig, TrainConfig
 
 
 def rate_factor(schedule: ScheduleConfig, step: int, total_steps: int) -> float:

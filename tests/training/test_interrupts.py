@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from hemix.train.interrupts import interrupts_noted
+from hemix.training.interrupts import interrupts_noted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

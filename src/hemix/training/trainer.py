@@ -15,18 +15,18 @@ from typing import Any, Literal
 import torch
 
 from hemix.errors import ConfigError, RunError, TrainingError, suggestion
-from hemix.train.checkpoint import load_tensors, rng_state, save_tensors, select, set_rng_state
-from hemix.train.config import TrainConfig, higher_is_better
-from hemix.train.diagnose import gradient_error, loss_error
-from hemix.train.folder import RunFolder
-from hemix.train.gradients import clip_gradients, merge_sparse_gradients
-from hemix.train.interrupts import interrupts_noted
-from hemix.train.learner import BatchSource, Learner
-from hemix.train.optimizers import Optimizers
-from hemix.train.profile import StepProfile
-from hemix.train.progress import TrainProgress
-from hemix.train.schedules import planned_steps, rate_factor
-from hemix.train.state import TrainState, Window
+from hemix.training.checkpoint import load_tensors, rng_state, save_tensors, select, set_rng_state
+from hemix.training.config import TrainConfig, higher_is_better
+from hemix.training.diagnose import gradient_error, loss_error
+from hemix.training.folder import RunFolder
+from hemix.training.gradients import clip_gradients, merge_sparse_gradients
+from hemix.training.interrupts import interrupts_noted
+from hemix.training.learner import BatchSource, Learner
+from hemix.training.optimizers import Optimizers
+from hemix.training.profile import StepProfile
+from hemix.training.progress import TrainProgress
+from hemix.training.schedules import planned_steps, rate_factor
+from hemix.training.state import TrainState, Window
 
 StopReason = Literal["epochs", "max_steps", "max_seconds", "early_stopping", "interrupted"]
 Validate = Callable[[], Mapping[str, float]]
