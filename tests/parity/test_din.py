@@ -44,4 +44,6 @@ def test_evaluation_uses_the_moving_averages_of_dice() -> None:
 def test_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One candidate at a time, a few candidates, a few requests."""
     monkeypatch.setattr(target_attention, "CHUNK", chunk)
-    test_settings("softmax")
+    inputs, config = make_inputs(plain=True, num_tasks=1), CONFIGS["softmax"]
+    ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
+    assert_parity(ranker, rows, lambda parameters: naive_din.score(parameters, config, inputs, rows))
