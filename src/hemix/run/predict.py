@@ -15,7 +15,7 @@ from hemix.schema import Table
 
 
 def predict(run: Run, table: Path, out: Path, *, store: Store | None = None) -> int:
-    """Write `table` to `out` with the probability of each task in a column ``score_<task>``; returns the number of rows.
+    """Write `table` to `out` with the probability of each task in columns ``score_<task>``; returns the number of rows.
 
     The table has the columns that the examples had when the store was prepared, labels aside. Users, items and
     histories are those of the store (None: the one of the training). Raises InputError for a missing column, a bad
