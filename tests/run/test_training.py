@@ -193,7 +193,7 @@ def test_start_weights_of_another_run(store_path: Path, tmp_path: Path) -> None:
 def test_start_weights_that_do_not_fit(store_path: Path, tmp_path: Path) -> None:
     train(experiment(train={"max_steps": 1}), store_path, tmp_path / "first", progress=False)
     wide = experiment(model={"name": "dlrm", "embedding_dim": 8})
-    with pytest.raises(RunError, match=r"differs in \d+ tensors \(first: embedding\.tables\.0, .*Use its model"):
+    with pytest.raises(RunError, match=r"differs in \d+ tensors \(first: embedding\.tables\.0, "):
         train(wide, store_path, tmp_path / "second", initial=tmp_path / "first", progress=False)
     other = make_store(tmp_path / "data", **OTHER_SPLIT)
     asked = experiment(data=data_section(**OTHER_SPLIT))

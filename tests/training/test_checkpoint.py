@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from hemix.errors import RunError
 from hemix.training import checkpoint
-from hemix.training.checkpoint import load_tensors, rng_state, save_tensors, set_rng_state
+from hemix.training.checkpoint import load_module, load_tensors, rng_state, save_tensors, set_rng_state
 
 CPU = torch.device("cpu")
 
@@ -87,6 +87,15 @@ def test_a_missing_file_and_other_formats_are_refused(saved: Path, tmp_path: Pat
     save_file({"a": torch.zeros(1)}, saved, metadata={"hemix": json.dumps({"format": 99})})
     with pytest.raises(RunError, match="has format 99; this version of hemix reads format 1"):
         load_tensors(saved, CPU)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 1)
+    expected = r"w differs in 2 tensors \(first: weight, \(1, 3\) there, \(1, 2\) here\)"
+    with pytest.raises(RunError, match=expected):
+        load_module(module, {"weight": torch.zeros(1, 3), "bias": torch.zeros(1), "more": torch.zeros(1)}, Path("w"))
+    load_module(module, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, Path("w"))
+    assert module.weight.tolist() == [[1.0, 1.0]]
 
 
 def test_random_states_round_trip() -> None:

@@ -1,6 +1,5 @@
 """The kept model of a run, ``best/``: model.json says what it is, weights.safetensors what it learnt."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from hemix.data.store import Store
 from hemix.errors import RunError
 from hemix.models import ModelConfig
 from hemix.ranker import Ranker, build_ranker
-from hemix.training.checkpoint import load_tensors
+from hemix.training.checkpoint import load_module, load_tensors
 from hemix.training.folder import RunFolder, read_json, write_json
 
 FORMAT = 1
@@ -52,19 +51,7 @@ def load_weights(ranker: Ranker, folder: RunFolder) -> None:
     if not folder.weights.is_file():
         raise RunError(f"{folder.path} has no weights yet: training stopped before its first validation. Use --resume.")
     weights, _ = load_tensors(folder.weights, torch.device("cpu"))
-    own, given = _shapes(ranker.state_dict()), _shapes(weights)
-    differing = [name for name in dict.fromkeys((*own, *given)) if own.get(name) != given.get(name)]
-    if differing:
-        name = differing[0]
-        raise RunError(
-            f"Weights can only be read by the model they are of; {folder.path} differs in {len(differing)} tensors "
-            f"(first: {name}, {given.get(name, 'absent')} there, {own.get(name, 'absent')} here). Use its model."
-        )
-    ranker.load_state_dict(weights)
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    load_module(ranker, weights, folder.weights)
 
 
 def _read(folder: RunFolder) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from hemix.data.arrays import sync_folder
 from hemix.errors import RunError
@@ -59,6 +59,24 @@ def load_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
     if state.get("format") != FORMAT:
         raise RunError(f"{path} has format {state.get('format')!r}; this version of hemix reads format {FORMAT}.")
     return tensors, state
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy `tensors`, read from `source`, into a module. Raises RunError if names or shapes differ."""
+    own, given = _shapes(module.state_dict()), _shapes(tensors)
+    differing = [name for name in dict.fromkeys((*own, *given)) if own.get(name) != given.get(name)]
+    if differing:
+        name = differing[0]
+        raise RunError(
+            f"Weights can only be read by the model they are of; {source} differs in {len(differing)} tensors (first: "
+            f"{name}, {given.get(name, 'absent')} there, {own.get(name, 'absent')} here). Use its model section and "
+            "the version of hemix that wrote it."
+        )
+    module.load_state_dict(tensors)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:

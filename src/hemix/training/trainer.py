@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from hemix.errors import ConfigError, RunError, TrainingError, suggestion
-from hemix.training.checkpoint import load_tensors, rng_state, save_tensors, select, set_rng_state
+from hemix.training.checkpoint import load_module, load_tensors, rng_state, save_tensors, select, set_rng_state
 from hemix.training.config import TrainConfig, higher_is_better
 from hemix.training.diagnose import gradient_error, loss_error
 from hemix.training.folder import RunFolder
@@ -316,7 +316,7 @@ class Trainer:
                 f"{self.folder.weights} is of step {note['step']}, the checkpoint counts step {self.state.best_step} "
                 "as best; the folder mixes two trainings. Train again into a new one."
             )
-        self.learner.model.load_state_dict(weights)
+        load_module(self.learner.model, weights, self.folder.weights)
         self.learner.eval()
 
     def _rng_devices(self) -> list[torch.device]:
@@ -354,7 +354,7 @@ class Trainer:
                 "sums may round differently, so the result may not equal that of an uninterrupted run bit for bit.",
                 stacklevel=2,
             )
-        self.learner.load_state_dict(select(tensors, "weights/"))
+        load_module(self.learner, select(tensors, "weights/"), self.folder.checkpoint)
         self.optimizers.load_state_dict(select(tensors, "optimizer/"))
         set_rng_state(select(tensors, "rng/"), self.device)
         self.loader.load_state_dict(note["loader"])
