@@ -45,30 +45,37 @@ def label_rules(name: str, sql: str, origin: str, raw: str, mask: str | None) ->
     """A label is 0 or 1, unless another one masks it; `raw` is what it is made of."""
     known = f" AND {mask} = 1" if mask is not None else ""
     reason = f"{literal(f'label {name} ({origin}) must be 0 or 1, got ')} || {shown(raw)}"
-    return [(f"({sql} IS NULL OR {sql} NOT IN (0, 1)){known}", reason)]
+    return [(f"({sql} IS NULL OR NOT isfinite({sql}) OR {sql} NOT IN (0, 1)){known}", reason)]
 
 
 def weight_rules(sql: str) -> list[Rule]:
     """A weight is a finite number, not negative."""
-    bad = f"{sql} IS NULL OR isnan({sql}) OR isinf({sql}) OR {sql} < 0"
+    bad = f"{sql} IS NULL OR NOT isfinite({sql}) OR {sql} < 0"
     return [(bad, f"'the weight must be a finite number >= 0, got ' || {shown(sql)}")]
 
 
 def part_rules(parts: Sequence[Part]) -> list[Rule]:
-    """Texts can be read, numbers are finite, places lie on the globe, vectors have their size."""
+    """Texts can be read, numbers are finite, places lie on the globe, vectors have their size.
+
+    Numbers are tested with `isfinite`: DuckDB answers `isnan` and comparisons from the statistics of a Parquet file,
+    in which NaN does not show.
+    """
     rules: list[Rule] = []
     for part in parts:
         if part.raw is not None:
             rules += _read_rules(part, part.raw)
         if part.coding in ("number", "quantile") and not part.joined:
             reason = literal(f"feature {part.name}: NaN or Inf; leave the value empty if it is not known")
-            rules.append((f"isnan({part.sql}) OR isinf({part.sql})", reason))
+            rules.append((f"NOT isfinite({part.sql})", reason))
         elif part.coding == "cell":
-            globe = f"({part.sql}).lat BETWEEN -90 AND 90 AND ({part.sql}).lon BETWEEN -180 AND 180"
+            globe = (
+                f"isfinite(({part.sql}).lat) AND ({part.sql}).lat BETWEEN -90 AND 90 AND "
+                f"isfinite(({part.sql}).lon) AND ({part.sql}).lon BETWEEN -180 AND 180"
+            )
             reason = literal(f"feature {part.name}: latitude must be in -90..90 and longitude in -180..180, got ")
             rules.append((f"NOT ({globe})", f"{reason} || {shown(part.sql)}"))
         elif part.coding == "vector":
-            missing = f"len(list_filter({part.sql}, lambda v: v IS NULL OR isnan(v) OR isinf(v))) > 0"
+            missing = f"len(list_filter({part.sql}, lambda v: v IS NULL OR NOT isfinite(v))) > 0"
             reason = literal(f"feature {part.name}: a vector must have {part.width} finite numbers, got ")
             rules.append((f"len({part.sql}) <> {part.width} OR {missing}", f"{reason} || {shown(part.sql)}"))
     return rules

@@ -56,7 +56,7 @@ def _count_sql(value: str, unit: str, *, whole: bool) -> str:
         limit, micros = LAST_INTEGER, f"{number} {'//' if whole else '/'} 1000"
     else:
         limit, micros = LAST_INTEGER // MICROS_PER_UNIT[unit], f"{number} * {MICROS_PER_UNIT[unit]}"
-    fits = f"{number} BETWEEN -{limit} AND {limit}"
+    fits = f"{number} BETWEEN -{limit} AND {limit}" + ("" if whole else f" AND isfinite({number})")
     return f"CASE WHEN {fits} THEN CAST({micros} AS BIGINT) WHEN {value} IS NOT NULL THEN {LAST_INTEGER} END"
 
 
@@ -70,7 +70,7 @@ def text_sql(value: str, kind: str) -> str:
     if not kind.startswith(FRACTIONS):
         return f"CAST({value} AS VARCHAR)"
     number = f"CAST({value} AS DOUBLE)" if kind.startswith("DECIMAL") else value
-    whole = f"{number} = trunc({number}) AND abs({number}) < 1e15"
+    whole = f"isfinite({number}) AND {number} = trunc({number}) AND abs({number}) < 1e15"
     return f"CASE WHEN {whole} THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE CAST({number} AS VARCHAR) END"
 
 

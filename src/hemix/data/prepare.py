@@ -134,7 +134,7 @@ def _prepare_segment(
     staging = folder / "staging"
     staging.mkdir(parents=True)
     with connect(staging, memory_limit=memory_limit, threads=threads, timezone=config.timezone) as connection:
-        sources = Sources(connection, config.tables, root, staging)
+        sources = Sources(connection, config.tables, root, staging, like=existing.raw_columns if existing else None)
         p = Preparing(connection=connection, config=config, sources=sources)
         plan = make_plan(config, sources, list(example_tables(config).values()))
         bad_rows = check_tables(p, plan, on_bad_rows)

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,9 @@ class BadRow:
 class Sources:
     """The raw tables of an experiment, opened as views of one connection.
 
-    `root` is the folder that relative paths start at; `known` are columns of tables that are not opened again. Rows
-    that a text parser rejects are kept in `bad_rows`.
+    `root` is the folder that relative paths start at; `known` are columns of tables that are not opened again. `like`
+    has the types that the columns of a table had before: a CSV column that was a text stays one, though all of its
+    values look like numbers now (007 is not 7). Rows that a text parser rejects are kept in `bad_rows`.
     """
 
     def __init__(
@@ -106,8 +108,10 @@ class Sources:
         root: Path,
         staging: Path,
         known: Mapping[str, Mapping[str, str]] | None = None,
+        like: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.connection = connection
+        self._like = like or {}
         self.bad_rows: list[BadRow] = []
         self._files: dict[str, list[str]] = {}
         self._staged: set[str] = set()
@@ -172,15 +176,14 @@ class Sources:
             kind = _format(name, table, files)
             if kind == "parquet":
                 self._open_parquet(name, files)
+            elif kind == "csv":
+                self._stage_csv(name, table, files)
             else:
-                self._stage_text(name, table, files, kind)
+                json = f"format = 'newline_delimited', filename = {literal(FILE)}"
+                self._stage(name, f"SELECT * FROM read_json({_listed(files)}, {json})")
             for file in files:
                 _reject_twins(name, file, self._names(name, table, file, kind))
-        self._columns[name] = {
-            str(column): str(kind)
-            for column, kind, *_ in self.connection.sql(f"DESCRIBE _hemix_raw_{name}").fetchall()
-            if not str(column).startswith(RESERVED_PREFIX)
-        }
+        self._columns[name] = self._describe(name)
         if table.sql is None:
             self._require_rows(name)
         hidden = ", ".join(self.hidden(name))
@@ -220,7 +223,7 @@ class Sources:
         return files
 
     def _open_parquet(self, name: str, files: list[str]) -> None:
-        listed = "[" + ", ".join(literal(file) for file in files) + "]"
+        listed = _listed(files)
         number = f"(list_position({listed}, filename) - 1) * {ROWS_PER_FILE} + file_row_number"
         self._run(
             name,
@@ -229,32 +232,44 @@ class Sources:
             f"FROM read_parquet({listed}, filename = true, file_row_number = true)",
         )
 
-    def _stage_text(self, name: str, table: Table, files: list[str], kind: str) -> None:
-        listed = "[" + ", ".join(literal(file) for file in files) + "]"
-        if kind == "jsonl":
-            reader = f"read_json({listed}, format = 'newline_delimited', filename = {literal(FILE)})"
+    def _stage_csv(self, name: str, table: Table, files: list[str]) -> None:
+        options = [
+            f"filename = {literal(FILE)}",
+            "store_rejects = true",
+            f"rejects_table = 'rejects_{name}'",
+            f"rejects_scan = 'scans_{name}'",
+        ]
+        if sum(Path(file).stat().st_size for file in files) <= SNIFF_WHOLE_FILE_BYTES:
+            options.append("sample_size = -1")
+        if table.delimiter is not None:
+            options.append(f"delim = {literal(table.delimiter)}")
+        if table.columns is None:
+            options.append("header = true")
         else:
-            size = sum(Path(file).stat().st_size for file in files)
-            options = [
-                f"filename = {literal(FILE)}",
-                "store_rejects = true",
-                f"rejects_table = 'rejects_{name}'",
-                f"rejects_scan = 'scans_{name}'",
-            ]
-            if size <= SNIFF_WHOLE_FILE_BYTES:
-                options.append("sample_size = -1")
-            if table.delimiter is not None:
-                options.append(f"delim = {literal(table.delimiter)}")
-            if table.columns is not None:
-                options.append(
-                    "header = false, names = [" + ", ".join(literal(column) for column in table.columns) + "]"
-                )
-            else:
-                options.append("header = true")
-            reader = f"read_csv({listed}, {', '.join(options)})"
-        self._stage(name, f"SELECT * FROM {reader}")
-        if kind == "csv":
-            self._collect_rejects(name, has_header=table.columns is None)
+            options.append(f"header = false, names = [{', '.join(map(literal, table.columns))}]")
+        self._read_csv(name, files, options)
+        if table.columns is None and all(re.fullmatch('".*"', column) for column in self._describe(name)):
+            # one quote is never closed, so that the reader took all quotes for text
+            raise InputError(f"Table {name!r}, {_open_quote(files)}. Close it, or write it twice if it is text.")
+        known = self._like.get(name, {})
+        texts = [
+            column for column, kind in self._describe(name).items() if kind != known.get(column, kind) == "VARCHAR"
+        ]
+        if texts:
+            types = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in texts)
+            options.append(f"types = {{{types}}}")
+            self._read_csv(name, files, options)
+        self._collect_rejects(name, has_header=table.columns is None)
+
+    def _read_csv(self, name: str, files: list[str], options: list[str]) -> None:
+        for record in ("rejects", "scans"):
+            self.connection.execute(f"DROP TABLE IF EXISTS {record}_{name}")
+        self._stage(name, f"SELECT * FROM read_csv({_listed(files)}, {', '.join(options)})")
+
+    def _describe(self, name: str) -> dict[str, str]:
+        """The columns of a raw view that are the table's own, with their types."""
+        found = self.connection.sql(f"DESCRIBE _hemix_raw_{name}").fetchall()
+        return {str(column): str(kind) for column, kind, *_ in found if not str(column).startswith(RESERVED_PREFIX)}
 
     def _stage(self, name: str, query: str) -> None:
         """Write a query's result to one Parquet file, in its own order, and open that."""
@@ -294,10 +309,7 @@ class Sources:
             found = self.connection.sql(f"SELECT delimiter FROM scans_{name}").fetchall()
             found = found or self.connection.sql(f"SELECT Delimiter FROM sniff_csv({literal(file)})").fetchall()
             delimiter = str(found[0][0])
-        if file.endswith(".gz"):
-            with gzip.open(file, "rt", encoding="utf-8-sig", errors="replace") as lines:
-                return next(csv.reader(lines, delimiter=delimiter), [])
-        with Path(file).open(encoding="utf-8-sig", errors="replace") as lines:
+        with _open_text(file) as lines:
             return next(csv.reader(lines, delimiter=delimiter), [])
 
     def _run(self, name: str, statement: str) -> None:
@@ -310,6 +322,27 @@ class Sources:
                     f"The disk is full while reading table {name!r} ({files}); free space and prepare again. ({text})"
                 ) from None
             raise InputError(f"Table {name!r} ({files}) cannot be read: {text}") from None
+
+
+def _open_text(file: str) -> TextIOWrapper:
+    """A text file to be read, compressed or not."""
+    if file.endswith(".gz"):
+        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace")
+    return Path(file).open(encoding="utf-8-sig", errors="replace")
+
+
+def _open_quote(files: Iterable[str]) -> str:
+    """The first line of some files with a quote that is opened and not closed."""
+    for file in files:
+        with _open_text(file) as lines:
+            for number, line in enumerate(lines):
+                if line.count('"') % 2:
+                    return f"file {file}, row {number}: a quote is not closed, in line {number + 1}: {line[:80]!r}"
+    return f"file {next(iter(files))}: a quote is not closed"
+
+
+def _listed(files: Iterable[str]) -> str:
+    return f"[{', '.join(map(literal, files))}]"
 
 
 def first_lines(error: duckdb.Error) -> str:

@@ -16,7 +16,7 @@ from hemix.data.fields import make_plan
 from hemix.data.keys import known_tables
 from hemix.data.manifest import Segment
 from hemix.data.prepare import SegmentBuilder, disk_error
-from hemix.data.queries import Preparing
+from hemix.data.queries import Preparing, example_tables
 from hemix.data.rules import check_tables
 from hemix.data.segment import write_examples
 from hemix.data.sources import ROW, Sources, connect, literal
@@ -74,7 +74,9 @@ def rows_to_score(store: Store, table: Table, root: Path, *, memory_limit: str =
     staging.mkdir()
     try:
         with connect(staging, memory_limit=memory_limit, threads=None, timezone=config.timezone) as connection:
-            sources = Sources(connection, config.tables, root, staging, known=store.manifest.raw_columns)
+            known = store.manifest.raw_columns
+            like = {INPUT: known[next(iter(example_tables(store.config).values()))]}
+            sources = Sources(connection, config.tables, root, staging, known=known, like=like)
             p = Preparing(connection=connection, config=config, sources=sources, labelled=False)
             plan = make_plan(config, sources, [INPUT], labelled=False)
             check_tables(p, plan, "error")
