@@ -159,6 +159,23 @@ def test_what_stands_in_the_way(store_path: Path, tmp_path: Path) -> None:
         train(experiment(), store_path, tmp_path / "run", resume=True, initial=tmp_path / "run", progress=False)
 
 
+def test_a_start_that_was_killed_can_be_repeated(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until config.json is there the folder is no run, and what stands in it is replaced."""
+    with monkeypatch.context() as patch:
+        patch.setattr("hemix.run.training._sha256", lambda path: 1 / 0)
+        first = train(experiment(train={"max_steps": 1}), store_path, tmp_path / "first", progress=False)
+        with pytest.raises(ZeroDivisionError):
+            train(experiment(), store_path, tmp_path / "run", initial=first.path, progress=False)
+    assert (tmp_path / "run" / "best" / "model.json").exists()
+    with pytest.raises(RunError, match="There is no run to resume"):
+        train(experiment(), store_path, tmp_path / "run", resume=True, progress=False)
+    train(experiment(), store_path, tmp_path / "run", progress=False)
+    train(experiment(), store_path, tmp_path / "fresh", progress=False)
+    assert lines(tmp_path / "run") == lines(tmp_path / "fresh")
+
+
 def test_another_data_section_is_refused(store_path: Path, tmp_path: Path) -> None:
     other = experiment(data=data_section(timezone="Asia/Tokyo"))
     with pytest.raises(ConfigError, match=r"differs in data\.timezone\. Prepare a store"):
