@@ -38,7 +38,8 @@ class _StrictLoader(yaml.SafeLoader):
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text. Raises ConfigError that names `where` and the line."""
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        loader = _StrictLoader(text)
+        return loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark is not None else ""
