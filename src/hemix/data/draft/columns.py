@@ -44,8 +44,6 @@ def draft_column(connection: duckdb.DuckDBPyConnection, column: Column) -> Draft
         return Drafted(column=column.name, values=values, why=f"texts cut at {mark!r}")
     if column.is_text and (column.length > LONG_TEXT or column.words > MANY_WORDS):
         return Drafted(column=column.name, values=None, why=f"free text, {column.words:.0f} words on average")
-    if column.is_text and column.distinct > column.rows / 2 and column.distinct > 100:
-        return Drafted(column=column.name, values=None, why="nearly every row has a text of its own")
     return _categorical(column, base)
 
 
@@ -91,7 +89,9 @@ def _number(column: Column, base: dict[str, Any]) -> Drafted:
 
 
 def _categorical(column: Column, base: dict[str, Any]) -> Drafted:
-    values = {"kind": "categorical", **base}
+    if column.distinct > max(100, column.rows / 2):
+        return Drafted(column=column.name, values=None, why="nearly every row has a value of its own")
+    values: dict[str, Any] = {"kind": "categorical", **base}
     if column.distinct > TOO_MANY_VALUES:
         values["hash_buckets"] = HASH_BUCKETS
     elif column.distinct > MANY_VALUES:
@@ -116,7 +116,7 @@ def find_places(table: Table, taken: set[str]) -> list[tuple[str, Column, Column
     return found
 
 
-def _degrees(column: Column, limit: float, taken: set[str]) -> bool:
+def _degrees(column: Column, limit: int, taken: set[str]) -> bool:
     if column.name in taken or not column.is_number or column.low is None or column.not_finite:
         return False
     return -limit <= float(column.low) <= float(column.high) <= limit
@@ -127,18 +127,15 @@ def side_of(
 ) -> str:
     """Whether a column of the examples belongs to the item, the request, or the pair of both.
 
-    It belongs to the item if the item decides it, to the request if it never differs within one (`moment` is the SQL
-    of the request's time), else to the pair.
+    It belongs to the item if the item decides it, to the pair if it differs within a request (`moment` is the SQL of
+    its time), else to the request.
     """
     if item is not None and _decided_by(connection, column, item.sql, at_least=10):
         return "candidate"
-    if user is None:
-        return "pair" if item is not None else "request"
-    request = user.sql + (f", {moment}" if moment else "")
-    if moment is None:
-        return "request" if _decided_by(connection, column, request, at_least=1) else "pair"
-    groups, varying = _groups(connection, column, request)
-    return "pair" if groups and varying else "request"
+    if user is None or moment is None:
+        return "request"
+    _, varying = _groups(connection, column, f"{user.sql}, {moment}")
+    return "pair" if varying else "request"
 
 
 def _decided_by(connection: duckdb.DuckDBPyConnection, column: Column, key: str, at_least: int) -> bool:

@@ -123,6 +123,8 @@ def _examples(lines: Lines, roles: Roles, split: SplitGuess) -> None:
         lines.key(2, "time", _time(roles.time), roles.time.how)
     else:
         lines.comment(2, "time: no column looks like one; without it there are no histories and no split by time")
+    if roles.request is not None:
+        lines.key(2, "request", roles.request.name, "rows that share it were shown together")
     if split.where:
         lines.key(2, "where", " AND ".join(split.where), "rows without a key, a time or a label cannot be learnt from")
 

@@ -22,6 +22,8 @@ from hemix.errors import InputError
 from hemix.schema import DataConfig
 from hemix.schema import Table as TableConfig
 
+FAR = 2
+"""So many folders up, a path is better written from the top."""
 PARTS = {
     "train": "train",
     "training": "train",
@@ -102,13 +104,11 @@ def _profile(connection: duckdb.DuckDBPyConnection, files: dict[str, Path], stag
         groups.setdefault((part, *opened.columns(name).items()), []).append(name)
     tables: list[Table] = []
     for names in groups.values():
+        sources = opened
         if len(names) > 1:
             listed = TableConfig(path=tuple(str(files[name]) for name in names))
-            opened = Sources(connection, {names[0]: listed}, Path("/"), staging)
-        tables.append(profile_table(opened, names[0], [str(files[name]) for name in names]))
-    for table in tables:
-        if table.rows == 0:
-            raise InputError(f"{', '.join(table.files)} has columns but no rows.")
+            sources = Sources(connection, {names[0]: listed}, Path("/"), staging)
+        tables.append(profile_table(sources, names[0], [str(files[name]) for name in names]))
     return tables
 
 
@@ -128,8 +128,9 @@ def _split_parts(tables: list[Table]) -> tuple[list[Table], dict[str, Table]]:
 
 
 def _relative(file: Path, root: Path) -> str:
-    """The path from `root` with forward slashes; absolute if there is none (another drive)."""
+    """The path from `root` with forward slashes; absolute if it lies far off or on another drive."""
     try:
-        return Path(os.path.relpath(file, root)).as_posix()
+        path = Path(os.path.relpath(file, root))
     except ValueError:
-        return file.as_posix()
+        path = file
+    return (file if path.parts.count("..") > FAR else path).as_posix()

@@ -13,6 +13,7 @@ from hemix.data.draft.profile import Column, Table
 from hemix.data.draft.roles import EntityGuess, Roles
 from hemix.data.draft.times import find_times
 from hemix.data.draft.words import PAIR_WORDS, SNAPSHOT_WORDS, has_word
+from hemix.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ def draft_features(connection: duckdb.DuckDBPyConnection, roles: Roles) -> Sides
         if entity is not None:
             _entity_features(connection, sides, side, source, entity, roles)
     _example_features(connection, sides, roles)
+    every = [*sides.request, *sides.candidate, *sides.pair]
+    if all(drafted.values is None for drafted in every):
+        reasons = "; ".join(f"{drafted.column}: {drafted.why}" for drafted in every) or "there is no other column"
+        raise InputError(f"A draft needs something to predict {roles.label.source.name} from; {reasons}.")
     return sides
 
 
@@ -96,7 +101,8 @@ def _age(column: Column, unit: str | None, form: str | None, roles: Roles) -> Dr
 
 def _example_features(connection: duckdb.DuckDBPyConnection, sides: Sides, roles: Roles) -> None:
     examples, label = roles.examples, roles.label
-    taken = {column.name for column in (roles.user, roles.item, label.source) if column is not None}
+    keys = (roles.user, roles.item, roles.request, label.source)
+    taken = {column.name for column in keys if column is not None}
     if roles.time is not None:
         taken.add(roles.time.column.name)
     moment = roles.time.sql if roles.time is not None else None

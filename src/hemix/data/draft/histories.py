@@ -56,7 +56,7 @@ def guess_history(connection: duckdb.DuckDBPyConnection, roles: Roles) -> Histor
 def _from_examples(roles: Roles) -> tuple[list[str], list[tuple[dict[str, Any], str]]]:
     """Earlier examples: all of them with their outcome, or the positives alone where those are rare."""
     label = roles.label
-    if label.rate < RARE_POSITIVES:
+    if label.rate < RARE_POSITIVES and not label.is_action:
         return [label.sql or f"{quote(label.source.name)} = 1"], []
     values = {"kind": "categorical", "column": label.source.name}
     return [], [(values, "the outcome of the earlier event; never that of the row itself")]

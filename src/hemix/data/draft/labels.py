@@ -1,6 +1,6 @@
 """What the model could learn to predict: a column of 0 and 1, or a condition on a rating or an action."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -25,18 +25,16 @@ RARE, COMMON = 0.0005, 0.9995
 class LabelGuess:
     """A binary target made of one column."""
 
+    name: str
     source: Column
     sql: str | None
     """Condition on the raw row; None: the column is 0 and 1 as it stands."""
     strength: int
     """3 named like an outcome, 2 a rating or an action, 1 a mere guess."""
-    rate: float
     why: str
-
-    @property
-    def name(self) -> str:
-        plain = "_".join(tokens(self.source.name)) or "label"
-        return plain if self.sql is None else f"good_{plain}" if "rating" in self.why else f"is_{plain}"
+    rate: float = 0.0
+    is_action: bool = False
+    """It is one of several things that a user may do."""
 
     @property
     def value_sql(self) -> str:
@@ -61,11 +59,18 @@ def find_labels(connection: duckdb.DuckDBPyConnection, table: Table) -> list[Lab
     return sorted(usable, key=lambda guess: (-guess.strength, -guess.rate))
 
 
+def plain(name: str) -> str:
+    """A name of lower-case words.
+
+    >>> plain("Is Clicked?")
+    'is_clicked'
+    """
+    return "_".join(tokens(name)) or "label"
+
+
 def _measured(connection: duckdb.DuckDBPyConnection, guess: LabelGuess) -> LabelGuess:
     rate = one_row(connection, f"SELECT avg({guess.value_sql}) FROM {guess.source.sample}")[0]
-    return LabelGuess(
-        source=guess.source, sql=guess.sql, strength=guess.strength, rate=float(rate or 0.0), why=guess.why
-    )
+    return replace(guess, rate=float(rate or 0.0))
 
 
 def _binary(column: Column) -> LabelGuess | None:
@@ -78,7 +83,8 @@ def _binary(column: Column) -> LabelGuess | None:
         sql, why = f"{quote(column.name)} > 0", f"{column.low} and {column.high}"
     else:
         return None
-    return LabelGuess(source=column, sql=sql, strength=3 if named else 1, rate=0.0, why=f"holds {why} only")
+    strength = 3 if named else 1
+    return LabelGuess(name=plain(column.name), source=column, sql=sql, strength=strength, why=f"holds {why} only")
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, column: Column) -> LabelGuess | None:
@@ -88,7 +94,8 @@ def _answer(connection: duckdb.DuckDBPyConnection, column: Column) -> LabelGuess
     for value in (column.low, column.high):
         if str(value).strip().lower() in YES:
             sql = f"{quote(column.name)} = {literal(str(value))}"
-            return LabelGuess(source=column, sql=sql, strength=3, rate=0.0, why=f"{column.low!r} and {column.high!r}")
+            why = f"{column.low!r} and {column.high!r}"
+            return LabelGuess(name=plain(column.name), source=column, sql=sql, strength=3, why=why)
     return None
 
 
@@ -108,7 +115,8 @@ def _rating(connection: duckdb.DuckDBPyConnection, column: Column) -> LabelGuess
         query = f"SELECT arg_min(value, abs(0.5 - share)) FROM ({values} WHERE {column.sql} > {least})"
         bound = one_row(connection, query)[0]
     sql = f"{quote(column.name)} >= {float(bound):g}"
-    return LabelGuess(source=column, sql=sql, strength=2, rate=0.0, why=f"a rating from {column.low} to {column.high}")
+    why = f"a rating from {column.low} to {column.high}"
+    return LabelGuess(name=f"good_{plain(column.name)}", source=column, sql=sql, strength=2, why=why)
 
 
 def _action(connection: duckdb.DuckDBPyConnection, column: Column) -> LabelGuess | None:
@@ -121,7 +129,8 @@ def _action(connection: duckdb.DuckDBPyConnection, column: Column) -> LabelGuess
         if action in values:
             sql = f"{quote(column.name)} = {literal(values[action])}"
             shown = ", ".join(sorted(values.values())[:6])
-            return LabelGuess(source=column, sql=sql, strength=2, rate=0.0, why=f"actions: {shown}")
+            why = f"actions: {shown}"
+            return LabelGuess(name=plain(action), source=column, sql=sql, strength=2, why=why, is_action=True)
     return None
 
 

@@ -10,8 +10,9 @@ from hemix.data.expressions import NUMBERS as NUMERIC_TYPES
 from hemix.data.sources import Sources, quote
 from hemix.schema import RESERVED_PREFIX
 
-SAMPLE_ROWS = 200_000
-EXACT_ROWS = 2_000_000
+SAMPLE_ROWS = 100_000
+EXACT_ROWS = 200_000
+MAYBE_KEY = 0.8
 DELIMITERS = ("|", ";", ",")
 
 
@@ -123,16 +124,17 @@ def profile_table(sources: Sources, name: str, files: Sequence[str]) -> Table:
 
 
 def _profile(connection: duckdb.DuckDBPyConnection, table: str, name: str, kind: str, rows: int) -> Column:
-    value = f"t.{quote(name)}"
-    distinct = f"count(DISTINCT {value})" if rows <= EXACT_ROWS else f"approx_count_distinct({value})"
+    value, view = f"t.{quote(name)}", raw_view(table)
     scalar = not kind.endswith("]") and not kind.startswith(("STRUCT", "MAP", "BLOB", "JSON"))
-    edges = f"min({value}), max({value})" if scalar else "NULL, NULL"
-    real = kind in ("DOUBLE", "FLOAT")
-    broken = f"count(*) FILTER (NOT isfinite({value}))" if real else "0"
-    query = (
-        f"SELECT count({value}), {distinct if scalar else 'count(*)'}, {edges}, {broken} FROM {raw_view(table)} AS t"
-    )
+    distinct = f"count(DISTINCT {value})" if rows <= EXACT_ROWS else f"approx_count_distinct({value})"
+    # a time would reach Python through a package that need not be there
+    shown = f"CAST({value} AS VARCHAR)" if kind.startswith(("TIME", "DATE")) else value
+    edges = f"min({shown}), max({shown})" if scalar else "NULL, NULL"
+    broken = f"count(*) FILTER (NOT isfinite({value}))" if kind in ("DOUBLE", "FLOAT") else "0"
+    query = f"SELECT count({value}), {distinct if scalar else 'count(*)'}, {edges}, {broken} FROM {view} AS t"
     filled, different, low, high, not_finite = one_row(connection, query)
+    if scalar and rows > EXACT_ROWS and different > MAYBE_KEY * filled:
+        different = one_row(connection, f"SELECT count(DISTINCT {value}) FROM {view} AS t")[0]
     column = Column(
         table=table, name=name, kind=kind, rows=rows, nulls=rows - int(filled), distinct=int(different), low=low,
         high=high, not_finite=int(not_finite),

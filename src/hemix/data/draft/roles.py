@@ -8,7 +8,7 @@ import duckdb
 from hemix.data.draft.labels import LabelGuess, find_labels
 from hemix.data.draft.profile import Column, Table, one_row
 from hemix.data.draft.times import TimeGuess, find_times
-from hemix.data.draft.words import ITEM_WORDS, USER_WORDS, is_id, key_score, stems
+from hemix.data.draft.words import ITEM_WORDS, REQUEST_WORDS, USER_WORDS, has_word, is_id, key_score, stems
 from hemix.data.sources import quote
 from hemix.errors import InputError
 
@@ -52,6 +52,8 @@ class Roles:
     item: Column | None
     time: TimeGuess | None
     other_times: tuple[TimeGuess, ...]
+    request: Column | None
+    """Tells requests of one user at one time apart."""
     profiles: EntityGuess | None
     catalog: EntityGuess | None
     log: LogGuess | None
@@ -82,6 +84,7 @@ def guess_roles(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], 
         item=item,
         time=times[0] if times else None,
         other_times=tuple(times[1:]),
+        request=_request(connection, examples, user) if times and not parts else None,
         profiles=profiles,
         catalog=catalog,
         log=log,
@@ -97,7 +100,8 @@ def _examples(tables: Sequence[Table], labels: dict[str, list[LabelGuess]]) -> T
         listed = "; ".join(f"{table.name}: {', '.join(column.name for column in table.columns)}" for table in tables)
         raise InputError(
             "A draft needs something to predict: a column of 0 and 1 (label, click, purchase, ...), a rating, or an "
-            f"action with views among its values. None of these columns looks like one: {listed}. Rename or add one."
+            f"action with views among its values. None of these columns looks like one: {listed}. Rename or add one; "
+            "a log of nothing but positives needs rows of what was not chosen (docs/data.md shows the SQL)."
         )
 
     def fitness(table: Table) -> tuple[int, int, int]:
@@ -175,12 +179,38 @@ def _keys(examples: Table, entities: Sequence[EntityGuess], label: LabelGuess) -
 
     user = best(USER_WORDS, "user", None)
     item = best(ITEM_WORDS, "item", user)
-    left = [examples.column(e.column) for e in entities if e.column not in [c.name for c in (user, item) if c]]
+    left = _other_keys(examples, entities, [column for column in (user, item, label.source) if column is not None])
+    if user is None and len(left) > (item is None):
+        user = left.pop(0)
     if item is None and left:
         item = left.pop(0)
-    if user is None and left:
-        user = left.pop(0)
     return user, item
+
+
+def _other_keys(examples: Table, entities: Sequence[EntityGuess], taken: Sequence[Column]) -> list[Column]:
+    """Keys of an unknown thing, described ones first: users are taken to stand before items."""
+    described = [entity.column for entity in entities]
+    able = [
+        column
+        for column in examples.columns
+        if column.name not in [other.name for other in taken]
+        and (column.name in described or (is_id(column.name) and _may_be_key(column)))
+        and not has_word(column.name, REQUEST_WORDS)
+        and 1 < column.distinct < column.rows / 2
+    ]
+    return sorted(able, key=lambda column: column.name not in described)
+
+
+def _request(connection: duckdb.DuckDBPyConnection, examples: Table, user: Column | None) -> Column | None:
+    """The key of an impression: rows that share it are of one user."""
+    for column in examples.columns:
+        named = is_id(column.name) and has_word(column.name, REQUEST_WORDS)
+        if user is None or not named or column.nulls or not 1 < column.distinct < column.rows:
+            continue
+        users = f"SELECT count(DISTINCT {user.sql}) AS users FROM {column.view} AS t GROUP BY {column.sql}"
+        if one_row(connection, f"SELECT max(users) FROM ({users})")[0] == 1:
+            return column
+    return None
 
 
 def _may_be_key(column: Column) -> bool:

@@ -8,6 +8,7 @@ import duckdb
 from hemix.data.draft.profile import Column, Table, one_row
 from hemix.data.draft.words import SNAPSHOT_WORDS, TIME_WORDS, has_word, is_id
 from hemix.data.expressions import time_sql
+from hemix.data.sources import literal, quote
 from hemix.features import TimeColumn
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -62,7 +63,10 @@ class TimeGuess:
     @property
     def readable_sql(self) -> str:
         """Condition of the rows whose time can be read, in the words of the raw table."""
-        return f"{self.sql.replace('t.', '', 1)} IS NOT NULL"
+        name = quote(self.column.name)
+        if self.format is not None:
+            return f"try_strptime({name}, {literal(self.format)}) IS NOT NULL"
+        return f"TRY_CAST({name} AS TIMESTAMPTZ) IS NOT NULL" if self.column.is_text else f"{name} IS NOT NULL"
 
 
 def find_times(connection: duckdb.DuckDBPyConnection, table: Table, taken: Iterable[str] = ()) -> list[TimeGuess]:

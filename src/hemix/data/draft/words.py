@@ -16,6 +16,8 @@ ITEM_WORDS = _words(
     "book news content listing property hotel restaurant doc document app asin isbn course recipe game "
     "post offer place shop store merchant photo image show episode job dish goods iid pid"
 )
+OTHER_KEYS = _words("transaction order session category brand region city page group impression request query event")
+KEY_WORDS = USER_WORDS | ITEM_WORDS | OTHER_KEYS
 ID_WORDS = _words("id ids key no nr num number code hash uuid guid ref")
 LABEL_WORDS = _words(
     "label target y click clicked clk like liked conversion converted convert purchase purchased bought "
@@ -33,6 +35,7 @@ LATER_WORDS = _words(
 TIME_WORDS = _words("time timestamp ts date datetime day when at created occurred utc")
 PAIR_WORDS = _words("price position pos rank slot distance discount bid score relevance match")
 POSITION_WORDS = _words("position pos rank slot")
+REQUEST_WORDS = _words("impression request query search slate")
 SNAPSHOT_WORDS = _words("last latest updated modified recent")
 LATITUDES = _words("lat latitude")
 LONGITUDES = _words("lon lng long longitude")
@@ -49,21 +52,26 @@ def tokens(name: str) -> list[str]:
 
 
 def stems(name: str) -> list[str]:
-    """The tokens without a plural's ending.
+    """The tokens without a plural's ending, and with a key's word on its own.
 
-    >>> stems("movies"), stems("user_ids"), stems("glass")
-    (['movie'], ['user', 'id'], ['glass'])
+    >>> stems("movies"), stems("user_ids"), stems("news"), stems("itemid"), stems("paid")
+    (['movie'], ['user', 'id'], ['news'], ['item', 'id'], ['paid'])
     """
-    return [
-        part[:-1] if len(part) > 3 and part.endswith("s") and not part.endswith("ss") else part for part in tokens(name)
-    ]
+    found: list[str] = []
+    for part in tokens(name):
+        plural = len(part) > 2 and part.endswith("s") and not part.endswith("ss") and part not in KEY_WORDS
+        singular = part[:-1] if plural else part
+        thing = singular.removesuffix("id").removesuffix("code")
+        joined = thing != singular and thing in KEY_WORDS
+        found += [thing, singular.removeprefix(thing)] if joined else [singular]
+    return found
 
 
 def key_score(name: str, words: frozenset[str]) -> int:
     """How well a name fits the key of such a thing: 3 `user_id`, 2 `user`, 1 `seen_by_user`, 0 not at all.
 
-    >>> [key_score(name, USER_WORDS) for name in ("userId", "uid", "seen_by_user_id", "user_age", "iduser", "hour")]
-    [3, 2, 1, 0, 0, 0]
+    >>> [key_score(name, USER_WORDS) for name in ("userId", "userid", "uid", "seen_by_user_id", "user_age", "hour")]
+    [3, 3, 2, 1, 0, 0]
     """
     parts = stems(name)
     if len(parts) == 2 and parts[0] in words and parts[1] in ID_WORDS:
