@@ -21,6 +21,12 @@ def cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def machine() -> str:
+    """Processor, cores, Python, load and date, for the head of a report."""
+    where = f"{cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"{where}, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d}."
+
+
 def run_once(command: list[str]) -> dict[str, float]:
     """Run a command that prints a JSON object last; adds peak memory of the process and its wall seconds."""
     start = time.perf_counter()
@@ -44,8 +50,7 @@ def in_turn(script: str, systems: list[str], arguments: list[str], rounds: int) 
 def report(title: str, found: dict[str, list[dict[str, float]]], figure: str, note: str) -> str:
     """A markdown table of medians, and the ratio of the first system to each other one, pair by pair."""
     first = next(iter(found))
-    lines = [f"# {title}", "", note, "", f"{cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, "]
-    lines[-1] += f"load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d}"
+    lines = [f"# {title}", "", note, "", machine()]
     lines += ["", f"| system | {figure}, median | min .. max | {first} / system, median of pairs | peak memory MB |"]
     lines += ["|---|---|---|---|---|"]
     for system, rounds in found.items():

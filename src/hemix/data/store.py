@@ -116,11 +116,12 @@ class Store:
     def histories(self) -> Mapping[str, "HistoryReader"]:
         return {name: HistoryReader(self, name, history) for name, history in self.config.histories.items()}
 
-    def split(self, name: str, *, serving: bool | None = None) -> "SplitView":
+    def split(self, name: str, *, serving: bool | None = None, histories: bool = True) -> "SplitView":
         """The requests of train, valid or test.
 
         After rows were appended to a store that is split by time, all earlier rows are training rows. `serving` says
-        whether training-only features have their serving value; None: everywhere but in train.
+        whether training-only features have their serving value; None: everywhere but in train. Without `histories`
+        batches have none: for passes that only count.
         """
         by_time = self.config.split.by in ("time", "user_time")
         *older, newest = self.manifest.segments
@@ -131,7 +132,9 @@ class Store:
         places.append((newest, name))
         if name not in newest.splits:
             raise StoreError(f"A store has the splits train, valid and test, not {name!r}.")
-        return SplitView(self, name, places, serving=name != "train" if serving is None else serving)
+        return SplitView(
+            self, name, places, serving=name != "train" if serving is None else serving, histories=histories
+        )
 
 
 class HistoryReader:
@@ -207,9 +210,18 @@ def catalog_fields(store: Store) -> tuple[FieldSpec, ...]:
 class SplitView:
     """The requests of one split. Batches are gathered by request number, in any order."""
 
-    def __init__(self, store: Store, name: str, places: Sequence[tuple[Segment, str]], *, serving: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        places: Sequence[tuple[Segment, str]],
+        *,
+        serving: bool,
+        histories: bool = True,
+    ) -> None:
         self.store = store
         self.name = name
+        self._histories = store.histories if histories else {}
         self.serving = serving
         read = {
             key: Matrix([store.array(segment, f"{split}/{key}") for segment, split in places])
@@ -265,9 +277,7 @@ class SplitView:
         return Batch(
             requests=Requests(
                 columns=request,
-                histories={
-                    name: reader.gather(users, times, midnights) for name, reader in self.store.histories.items()
-                },
+                histories={name: reader.gather(users, times, midnights) for name, reader in self._histories.items()},
                 users=torch.from_numpy(users),
                 times=torch.from_numpy(times),
             ),

@@ -85,7 +85,7 @@ class Run:
         store = self.store if store is None else store
         check_encoder(self.folder, store)
         config = self.experiment.evaluate
-        scan = Loader(store.split("train"), batch_size=config.batch_size, seed=None)
+        scan = Loader(store.split("train", histories=False), batch_size=config.batch_size, seed=None)
         training = Training.scan(scan, store.inputs, config.item)
         return predict_split(
             self.ranker,
