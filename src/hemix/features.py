@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from hemix.config import Config
 
@@ -35,6 +35,12 @@ class Feature(Config):
     """Width of its embedding; None: the model's `embedding_dim`."""
 
 
+def _vectors_need_a_vocabulary(feature: Any) -> Any:
+    if feature.pretrained is not None and feature.hash_buckets is not None:
+        raise ValueError("pretrained vectors belong to values, which hash_buckets mixes; use one of the two")
+    return feature
+
+
 class Categorical(Feature):
     """One value of a set. A value seen fewer than `min_count` times in training shares the id of unknown values."""
 
@@ -52,6 +58,8 @@ class Categorical(Feature):
     served_as: str | None = None
     """The feature exists in training only (position, say); elsewhere it has this value."""
 
+    _pretrained = model_validator(mode="after")(_vectors_need_a_vocabulary)
+
 
 class MultiCategorical(Feature):
     """A set of values: a list column, or a text cut at `delimiter`."""
@@ -66,6 +74,8 @@ class MultiCategorical(Feature):
     hash_buckets: int | None = Field(default=None, ge=1)
     table: str | None = None
     pretrained: str | None = None
+
+    _pretrained = model_validator(mode="after")(_vectors_need_a_vocabulary)
 
 
 class Numeric(Feature):
@@ -97,7 +107,7 @@ class GeoPoint(Feature):
     name: str  # pyright: ignore[reportGeneralTypeIssues]  # required here
     latitude: str
     longitude: str
-    resolutions: tuple[int, ...] = (6, 8)
+    resolutions: tuple[Annotated[int, Field(ge=0, le=15)], ...] = (6, 8)
     min_count: int = Field(default=1, ge=1)
     table: str | None = None
     """Places with the same table and resolution share cells; None: tables of its own."""

@@ -305,6 +305,11 @@ def _check_features(config: DataConfig) -> None:
             seen[name] = side
             if isinstance(feature, WindowCount):
                 _must_know("events", feature.events, set(config.events), f"feature {name!r}")
+                if side == "request" and feature.by != "user":
+                    raise ValueError(
+                        f"feature {name!r}: a request has one value for all its candidates, so that a count by "
+                        f"{feature.by!r} belongs under candidate"
+                    )
             if isinstance(feature, Distance):
                 for place, end in (("request", feature.origin), ("candidate", feature.target)):
                     known = {f.name for f in sides[place] if isinstance(f, GeoPoint)}

@@ -1,5 +1,7 @@
 """SQL expressions that features are made of."""
 
+import hashlib
+
 from hemix.batch import FIRST_ID
 from hemix.data.sources import Sources, quote
 from hemix.errors import InputError
@@ -75,13 +77,25 @@ def text_sql(value: str, kind: str) -> str:
 
 
 def hash_sql(value: str, buckets: int) -> str:
-    """Id of a hashed text: the lower half of its MD5, the same on every machine and in every version."""
+    """Id of a hashed text: the last 8 bytes of its MD5, the same on every machine and in every version."""
     return f"CAST({FIRST_ID} + md5_number_lower({value}) % {buckets} AS INTEGER)"
 
 
+def hash_id(text: str, buckets: int) -> int:
+    """What `hash_sql` computes.
+
+    >>> hash_id("a", 50)
+    40
+    """
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+    return FIRST_ID + int.from_bytes(digest[8:], "little") % buckets
+
+
 def log_bucket_sql(seconds: str) -> str:
-    """Id of a duration: base-2 logarithm of 1 + seconds, cut at `NUM_GAP_BUCKETS`."""
-    return f"CAST({FIRST_ID} + least({NUM_GAP_BUCKETS - 1}, floor(log2(1 + greatest(0, {seconds})))) AS INTEGER)"
+    """Id of a duration: base-2 logarithm of 1 + seconds, cut at `NUM_GAP_BUCKETS`; null if it is not known."""
+    bucket = f"least({NUM_GAP_BUCKETS - 1}, floor(log2(1 + greatest(0, {seconds}))))"
+    # greatest and least pass over nulls
+    return f"CASE WHEN {seconds} IS NOT NULL THEN CAST({FIRST_ID} + {bucket} AS INTEGER) END"
 
 
 def point_sql(latitude: str, longitude: str) -> str:
@@ -93,7 +107,7 @@ def point_sql(latitude: str, longitude: str) -> str:
 
 
 def haversine_sql(a: str, b: str) -> str:
-    """Great-circle distance in km of two places."""
+    """Great-circle distance in km of two places; null if one is not known."""
     lat_a, lon_a, lat_b, lon_b = (f"radians(({point}).{axis})" for point in (a, b) for axis in ("lat", "lon"))
     inner = f"sin(({lat_b} - {lat_a}) / 2) ** 2 + cos({lat_a}) * cos({lat_b}) * sin(({lon_b} - {lon_a}) / 2) ** 2"
-    return f"{EARTH_DIAMETER_KM} * asin(least(1, sqrt({inner})))"
+    return f"{EARTH_DIAMETER_KM} * asin(sqrt(CASE WHEN {inner} > 1 THEN 1 ELSE {inner} END))"

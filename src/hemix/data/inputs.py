@@ -1,7 +1,6 @@
 """What a model may know of a prepared store: the fields of each side, put together from the blocks."""
 
 import dataclasses
-import hashlib
 import math
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 from hemix.batch import FIRST_ID, FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
 from hemix.data.arrays import write_array
 from hemix.data.encode import Encoder, key_of, layout, table_specs
-from hemix.data.expressions import NUM_GAP_BUCKETS
+from hemix.data.expressions import NUM_GAP_BUCKETS, hash_id
 from hemix.data.fields import Part, Plan
 from hemix.data.manifest import FileEntry, entry
 from hemix.errors import ConfigError, InputError
@@ -64,8 +63,7 @@ def _served(part: Part, encoder: Encoder) -> float | None:
     if part.coding == "vocabulary":
         return float(encoder.vocabularies[part.table or ""].ids(pa.array([str(value)]))[0])
     if part.coding == "direct":
-        lower = int.from_bytes(hashlib.md5(str(value).encode(), usedforsecurity=False).digest()[:8], "little")
-        return float(FIRST_ID + lower % part.num_direct)
+        return float(hash_id(str(value), part.num_direct))
     number = np.array([float(value)])
     return float((encoder.quantiles if part.coding == "quantile" else encoder.scalers)[key_of(part)].apply(number)[0])
 
