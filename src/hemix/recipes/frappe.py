@@ -12,7 +12,7 @@ from hemix.recipes.sizes import ModelName, small_model
 
 CONTEXT = ("daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 NUM_APPS = 4_082
-TRAIN = {"batch_size": 2048, "epochs": 15, "table_lr": 0.05}
+TRAIN = {"batch_size": 2048, "epochs": 8, "table_lr": 0.1}
 EXAMPLES = f"""
 SELECT 1 AS label, user, item, {", ".join(CONTEXT)} FROM log
 UNION ALL
