@@ -52,10 +52,11 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         say(f"hemix {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

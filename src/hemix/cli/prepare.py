@@ -50,7 +50,7 @@ def show_store(store: "Store") -> None:
     title = f"{store.path}: {figures['bytes'] / 1e6:,.1f} MB, split by {store.config.split.by}"
     show_rows(title, ("split", "requests", "rows"), rows)
     logs = [f"{grouped(count)} events in {name}" for name, count in figures["events"].items()]
-    say(", ".join([f"{grouped(figures['users'])} users", f"{grouped(figures['catalog_rows'])} items", *logs]) + ".")
+    say(", ".join([f"{grouped(figures['users'])} users", f"{grouped(figures['items'])} items", *logs]) + ".")
     for label, rates in figures["positive_rates"].items():
         say(f"{label} = 1 in " + ", ".join(f"{rate:.1%} of {split}" for split, rate in rates.items()) + ".")
     misfits = {
@@ -90,7 +90,7 @@ def store_figures(store: "Store") -> dict[str, Any]:
         },
         "events": {name: sum(segment.events[name] for segment in segments) for name in segments[-1].events},
         "users": segments[-1].num_users,
-        "catalog_rows": total("catalog_rows"),
+        "items": max(total("catalog_rows") - 1, 0),  # without the row of unknown items
         "quarantined": segments[-1].quarantined,
         "rows_without_item": total("rows_without_item"),
         "events_without_item": total("events_without_item"),

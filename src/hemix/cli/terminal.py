@@ -32,7 +32,7 @@ def complain(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def grouped(value: float | None) -> str:
+def grouped(value: int | float | None) -> str:
     """A count with its thousands apart.
 
     >>> grouped(1234567)
