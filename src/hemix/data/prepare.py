@@ -57,26 +57,21 @@ def prepare(
 ) -> Store:
     """Encode the raw tables of `config` into a store at `out`, or add them as a new segment with `append`.
 
+    Appended tables may be other files (the next day's), but must mean the same: all else in `config` is as it was.
     `root` is the folder that relative paths of tables start at; `memory_limit` holds for DuckDB, which spills to the
     disk beyond it. Raises InputError for bad tables, rows or splits, StoreError for a store that cannot be extended or
     a full disk. On any error the store at `out` stays as it was.
     """
     existing = Manifest.read(out) if append else None
-    if existing is not None and existing.config != config:
-        raise StoreError(
-            f"The store at {out} was prepared with another data section; append with the same one, or prepare into "
-            f"a new folder."
-        )
+    if existing is not None:
+        _check_appended(existing.config, config, out)
     is_new = not out.exists()
-    if (
-        out.exists()
-        and not (out / MANIFEST).exists()
-        and any(not name.name.startswith(".partial-") for name in out.iterdir())
-    ):
+    if out.exists() and not (out / MANIFEST).exists() and any(not _is_leftover(path) for path in out.iterdir()):
         raise StoreError(f"{out} is not empty and holds no store; choose a new folder.")
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(".partial-*"):
         shutil.rmtree(leftover)
+    (out / f".{MANIFEST}.partial").unlink(missing_ok=True)
     folder = out / f".partial-{uuid.uuid4().hex[:12]}"
     try:
         manifest = _prepare_segment(config, out, folder, existing, root, on_bad_rows, memory_limit, threads)
@@ -88,6 +83,23 @@ def prepare(
         if is_new and not any(out.iterdir()):
             out.rmdir()
     return Store.open(out)
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a process that was killed while preparing left this behind."""
+    return path.name.startswith((".partial-", "segment-")) or path.name == f".{MANIFEST}.partial"
+
+
+def _check_appended(old: DataConfig, new: DataConfig, out: Path) -> None:
+    for section in DataConfig.model_fields:
+        same = getattr(old, section) == getattr(new, section)
+        if section == "tables":
+            same = old.tables.keys() == new.tables.keys()
+        if not same:
+            raise StoreError(
+                f"The store at {out} was prepared with another data section: {section} differs. Append with the same "
+                f"one (only the files of its tables may differ), or prepare into a new folder."
+            )
 
 
 def disk_error(error: Exception, out: Path) -> Exception:

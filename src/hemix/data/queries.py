@@ -11,6 +11,8 @@ from hemix.errors import InputError
 from hemix.schema import SPLITS, DataConfig, Entity, Events
 
 MICROS = 1_000_000
+ROUNDING = 1e-9
+"""Added to a share of rows, so that 0.8 of ten is eight."""
 USER, ITEM = "_hemix_user", "_hemix_item"
 KEY, FROM, PRINT, INDEX = "_hemix_key", "_hemix_from", "_hemix_print", "_hemix_index"
 REQUEST, GIVEN, WEIGHT, WHERE = "_hemix_request", "_hemix_given", "_hemix_weight", "_hemix_where_"
@@ -157,19 +159,25 @@ def create_entity_rows(p: Preparing, place: str, plan: Plan) -> None:
     parts = plan.blocks[place]
     entity = p.config.catalog if place == "catalog" else p.config.profiles
     versioned = entity is not None and entity.valid_from is not None
-    fingerprint = f"hash({', '.join(part.sql for part in parts)})" if parts else "CAST(0 AS UBIGINT)"
+    shown = [*(part.sql for part in parts), *(f"t.{quote(column)}" for column in plan.carried[place])]
+    fingerprint = f"hash({', '.join(shown)})" if shown else "CAST(0 AS UBIGINT)"
     match = f"k.{KEY} = t.{KEY} AND k.{FROM} = t.{FROM}" + ("" if versioned else f" AND k.{PRINT} = t.{PRINT}")
+    known = f"known_{place}" if versioned else f"({_newest(f'known_{place}')})"
     p.connection.execute(
         f"CREATE OR REPLACE TABLE {place}_rows AS SELECT t.*, (SELECT coalesce(max({INDEX}), 0) FROM known_{place}) + "
         f"row_number() OVER (ORDER BY {KEY}, {FROM}, {ROW}) AS {INDEX} "
-        f"FROM (SELECT t.*, {fingerprint} AS {PRINT} FROM once_{place} AS t) AS t ANTI JOIN known_{place} AS k ON "
-        f"{match}"
+        f"FROM (SELECT t.*, {fingerprint} AS {PRINT} FROM once_{place} AS t) AS t ANTI JOIN {known} AS k ON {match}"
     )
     columns = ", ".join([KEY, FROM, PRINT, INDEX, *map(quote, plan.carried[place])])
     p.connection.execute(
         f"CREATE OR REPLACE TABLE {place}_index AS SELECT {columns} FROM known_{place} UNION ALL SELECT {columns} "
         f"FROM {place}_rows"
     )
+
+
+def _newest(index: str) -> str:
+    """SQL: of a key that was prepared again with other values, the newest row."""
+    return f"SELECT * FROM {index} QUALIFY row_number() OVER (PARTITION BY {KEY} ORDER BY {INDEX} DESC) = 1"
 
 
 def create_implicit_catalog(p: Preparing) -> None:
@@ -191,11 +199,8 @@ def split_sql(p: Preparing) -> str:
         return f"CASE t.{GIVEN} WHEN 'train' THEN 0 WHEN 'valid' THEN 1 ELSE 2 END"
     train, valid, _ = split.fractions
     if split.by in ("user", "random"):
-        key = (
-            f"t.{USER}"
-            if split.by == "user"
-            else f"CAST(coalesce(t.{USER} || ' ' || t.{TIME}, CAST(t.{ROW} AS VARCHAR)) AS VARCHAR)"
-        )
+        request = f"coalesce(t.{USER} || ' ' || t.{TIME}, t.{REQUEST}, CAST(t.{ROW} AS VARCHAR))"
+        key = f"t.{USER}" if split.by == "user" else request
         share = f"(md5_number_lower({key} || {literal(f'#{split.seed}')}) % 1000003) / 1000003.0"
         return f"CASE WHEN {share} < {train} THEN 0 WHEN {share} < {train + valid} THEN 1 ELSE 2 END"
     if split.by == "time":
@@ -207,10 +212,9 @@ def split_sql(p: Preparing) -> str:
 def time_cuts(p: Preparing) -> tuple[int, int]:
     """Times at which validation and test begin: the rows before them are at most their share."""
     train, valid, test = p.config.split.fractions
-    found = p.connection.sql(
-        f"SELECT quantile_disc({TIME}, {train}), quantile_disc({TIME}, {min(1.0, train + valid)}), min({TIME}), "
-        f"max({TIME}) FROM good_examples"
-    ).fetchall()
+    shares = (min(1.0, share + ROUNDING) for share in (train, train + valid))
+    cuts = ", ".join(f"quantile_disc({TIME}, {share})" for share in shares)
+    found = p.connection.sql(f"SELECT {cuts}, min({TIME}), max({TIME}) FROM good_examples").fetchall()
     if found[0][2] is None:
         raise InputError("The examples have no row with a time, so that they cannot be split by time.")
     first, second, earliest, latest = (int(value) for value in found[0])
@@ -221,13 +225,11 @@ def time_cuts(p: Preparing) -> tuple[int, int]:
 def create_user_cuts(p: Preparing) -> None:
     """Add to `users` the times at which validation and test begin for each (split `user_time`)."""
     train, valid, test = p.config.split.fractions
-    second = (
-        f"sorted[1 + CAST(floor({min(1.0, train + valid)} * (len(sorted) - 1e-9)) AS BIGINT)]"
-        if test > 0
+    first, second = (
+        f"sorted[least(len(sorted), 1 + CAST(floor({share} * len(sorted) + {ROUNDING}) AS BIGINT))]"
+        if rest > 0
         else "sorted[-1] + 1"
-    )
-    first = (
-        f"sorted[1 + CAST(floor({train} * (len(sorted) - 1e-9)) AS BIGINT)]" if valid + test > 0 else "sorted[-1] + 1"
+        for share, rest in ((train, valid + test), (train + valid, test))
     )
     p.connection.execute(
         f"CREATE OR REPLACE TABLE users AS SELECT u.*, greatest(c.first, c.earliest + 1) AS cut1, "
@@ -282,9 +284,7 @@ def _entity_join(p: Preparing, place: str, alias: str, key: str) -> str:
     entity = p.config.catalog if place == "catalog" else p.config.profiles
     if entity is not None and entity.valid_from is not None:
         return f"ASOF LEFT JOIN {place}_index AS {alias} ON t.{key} = {alias}.{KEY} AND t.{TIME} >= {alias}.{FROM}"
-    # of a key that was prepared again with other values the newest row counts
-    newest = f"SELECT * FROM {place}_index QUALIFY row_number() OVER (PARTITION BY {KEY} ORDER BY {INDEX} DESC) = 1"
-    return f"LEFT JOIN ({newest}) AS {alias} ON t.{key} = {alias}.{KEY}"
+    return f"LEFT JOIN ({_newest(f'{place}_index')}) AS {alias} ON t.{key} = {alias}.{KEY}"
 
 
 def example_queries(p: Preparing, plan: Plan, split: str) -> list[str]:

@@ -119,11 +119,13 @@ class Store:
     def split(self, name: str, *, serving: bool | None = None, histories: bool = True) -> "SplitView":
         """The requests of train, valid or test.
 
-        After rows were appended to a store that is split by time, all earlier rows are training rows. `serving` says
+        After rows were appended to a store that is split by time, all earlier rows are training rows; given splits stay
+        as they are. `serving` says
         whether training-only features have their serving value; None: everywhere but in train. Without `histories`
         batches have none: for passes that only count.
         """
-        by_time = self.config.split.by in ("time", "user_time")
+        given = isinstance(self.config.examples.table, dict)
+        by_time = self.config.split.by in ("time", "user_time") and not given
         *older, newest = self.manifest.segments
         places: list[tuple[Segment, str]] = []
         for segment in older:
