@@ -71,7 +71,7 @@ def split_by_user(frame: pd.DataFrame) -> np.ndarray:
     split = np.zeros(len(frame), dtype=int)
     for rows in frame.groupby("user_id").indices.values():
         times = np.sort(frame["timestamp"].to_numpy()[rows])
-        cuts = [times[int(np.floor(share * (len(times) - 1e-9)))] for share in (0.8, 0.9)]
+        cuts = [times[min(len(times) - 1, int(np.floor(share * len(times) + 1e-9)))] for share in (0.8, 0.9)]
         cuts[0] = max(cuts[0], times[0] + 1)
         cuts[1] = max(cuts)
         split[rows] = np.searchsorted(cuts, frame["timestamp"].to_numpy()[rows], side="right")
