@@ -20,10 +20,9 @@ from hemix.run.page import write_page
 DATASET = "movielens-100k"
 MODELS: tuple[ModelName, ...] = ("dlrm", "din", "hemix")
 """The first is the baseline of the others."""
-SPLIT_NOTE = (
-    "Split user_time: of each user's ratings the first 80 % train, the next 10 % validate, the last 10 % test. "
-    "Cut last_k: the last 20 events are the real-time history, up to 100 before them the global one."
-)
+SPLIT_NOTE = """\
+Split user_time: of each user's ratings the first 80 % train, the next 10 % validate, the last 10 % test.
+Cut last_k: the last 20 events are the real-time history, up to 100 before them the global one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +46,7 @@ def run_demo(folder: Path, *, say: Callable[[str], None], download: Progress) ->
     say(f"1. Data: {DATASET} into {folder / 'data'}")
     data = get_dataset(DATASET, folder / "data", progress=download)
     say(f"2. Prepare: tables into {folder / 'store'}")
-    experiments = [movielens_100k(model) for model in MODELS]
+    experiments = [movielens_100k(model).model_copy(update={"name": model}) for model in MODELS]
     place = folder / "store"
     store = Store.open(place) if (place / MANIFEST).is_file() else prepare(experiments[0].data, place, root=data)
     runs = []
