@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("bench_startup.py", "bench_prepare.py", "bench_loader.py", "bench_memory.py")
+BENCHMARKS = ("bench_startup.py", "bench_prepare.py", "bench_loader.py", "bench_metrics.py", "bench_memory.py")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 
 import numpy as np
 import pytest
@@ -191,15 +190,6 @@ def test_a_comparison_is_read_back():
     found = compare(make_runs([0.5, 1.0], num_users=20), QUICK)
     text = found.model_dump_json()
     assert Comparison.model_validate_json(text).model_dump_json() == text
-
-
-@pytest.mark.slow
-def test_three_systems_on_100k_rows_take_seconds():
-    runs = make_runs([0.5, 0.8, 1.0], num_users=3000, rows_per_user=33)
-    assert runs[0].num_rows > 95_000
-    start = time.perf_counter()
-    compare(runs, EvaluateConfig())
-    assert time.perf_counter() - start < 20
 
 
 @pytest.mark.slow
