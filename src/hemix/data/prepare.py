@@ -5,6 +5,7 @@ pass over the staged chunks writes the final matrices. Nothing of an existing st
 in place.
 """
 
+import errno
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -37,12 +38,14 @@ from hemix.data.queries import (
 from hemix.data.rules import check_tables
 from hemix.data.segment import EventRows, ExampleRows, Files, write_entities, write_events, write_examples
 from hemix.data.sources import Sources, connect, first_lines
-from hemix.data.store import Store
+from hemix.data.store import Store, moves_on
 from hemix.data.vocabulary import VocabularyBuilder
 from hemix.errors import InputError, StoreError
 from hemix.schema import SPLITS, DataConfig
 
 CHUNK_ROWS = 131_072
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_WORDS = ("No space left", "File too large", "Disk quota exceeded", "max_temp_directory_size")
 
 
 def prepare(
@@ -100,12 +103,17 @@ def _check_appended(old: DataConfig, new: DataConfig, out: Path) -> None:
                 f"The store at {out} was prepared with another data section: {section} differs. Append with the same "
                 f"one (only the files of its tables may differ), or prepare into a new folder."
             )
+    if new.downsample is not None and moves_on(new):
+        raise StoreError(
+            f"The training rows of {out} are down-sampled and split by {new.split.by!r}: its validation and test rows "
+            f"would become training rows without being so; prepare all days again, or split by 'user'."
+        )
 
 
 def disk_error(error: Exception, out: Path) -> Exception:
     """What an error of the disk or of DuckDB means to the user."""
     text = str(error)
-    if getattr(error, "errno", None) == 28 or "No space left" in text or "max_temp_directory_size" in text:
+    if getattr(error, "errno", None) in DISK_FULL or any(words in text for words in DISK_FULL_WORDS):
         return StoreError(
             f"The disk is full while preparing {out}; nothing was changed. Free space and prepare again. "
             f"({text.splitlines()[0]})"

@@ -124,8 +124,7 @@ class Store:
         whether training-only features have their serving value; None: everywhere but in train. Without `histories`
         batches have none: for passes that only count.
         """
-        given = isinstance(self.config.examples.table, dict)
-        by_time = self.config.split.by in ("time", "user_time") and not given
+        by_time = moves_on(self.config)
         *older, newest = self.manifest.segments
         places: list[tuple[Segment, str]] = []
         for segment in older:
@@ -137,6 +136,11 @@ class Store:
         return SplitView(
             self, name, places, serving=name != "train" if serving is None else serving, histories=histories
         )
+
+
+def moves_on(config: DataConfig) -> bool:
+    """Whether validation and test are the newest rows, so that earlier ones become training rows."""
+    return config.split.by in ("time", "user_time") and not isinstance(config.examples.table, dict)
 
 
 class HistoryReader:
