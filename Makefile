@@ -7,7 +7,7 @@ BIN := .venv/Scripts
 endif
 DEMO_DIR ?= demo
 
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow lint format bench readme clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,11 @@ format: .venv.stamp  ## Rewrite the code in the project's style
 
 bench: .venv.stamp  ## Measure data preparation, loading and training; writes benchmarks/results
 	$(BIN)/python benchmarks/run.py
+
+readme: .venv.stamp  ## Run the demo from the start and put its output and plot into README.md
+	rm -rf build/readme && mkdir -p build/readme/demo
+	cd build/readme && ../../$(BIN)/hemix demo --dir demo --json demo/figures.json > output.txt && mv output.txt demo/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/write_readme.py build/readme/demo
 
 clean:  ## Remove the environment and all caches
 	rm -rf .venv .venv.stamp .pytest_cache .ruff_cache .hypothesis dist build

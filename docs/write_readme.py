@@ -1,6 +1,6 @@
 """Puts real output into README.md and draws its plot.
 
-    hemix demo --dir demo --json demo/figures.json | tee demo/output.txt
+    hemix demo --dir demo --json demo/figures.json > demo/output.txt
     python docs/write_readme.py demo
 
 The demo's table, the models' table and the first rows of the example tables are copied, never typed.
@@ -23,7 +23,8 @@ BLUE, GREY = "#2b6cb0", "#8a8a8a"
 def main(demo: Path) -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    output = (demo / "output.txt").read_text(encoding="utf-8")
+    lines = (demo / "output.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    output = "".join(line for line in lines if "figures.json" not in line)
     text = between(text, "demo", f"```text\n{tidy(output)}\n```")
     text = between(text, "models", f"```text\n{tidy(run('hemix', 'models'))}\n```")
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +64,7 @@ def plot(figures: dict, path: Path) -> None:
             [(names[s["name"]], f) for s, f in zip(systems, found, strict=True)], left, colour, METRICS[metric], place
         )
     left.set_title("Test split", loc="left", fontsize=10)
-    left.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=8, loc="upper center")
     pairs = [d for d in figures["differences"] if d["metric"] == "auc"]
     errors([(f"{names[d['system']]} - {names[d['baseline']]}", d) for d in pairs], right, BLUE, "AUC", 0)
     right.axvline(0, color="black", linewidth=0.8)
