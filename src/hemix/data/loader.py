@@ -1,12 +1,11 @@
 """Batches of whole requests in a seeded order, gathered ahead by a thread; the position is a single number."""
 
-import queue
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 
 from hemix.batch import Batch
+from hemix.data.ahead import ahead
 from hemix.data.shuffle import Shuffle
 from hemix.data.store import SplitView
 from hemix.errors import ConfigError
@@ -45,7 +44,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         source = self._batches()
-        for batch, position in _ahead(source, self.prefetch) if self.prefetch else source:
+        for batch, position in ahead(source, self.prefetch) if self.prefetch else source:
             # The position moves before the batch is used: whoever saves it after a step has seen this batch.
             self._position = position
             yield batch
@@ -83,37 +82,3 @@ class Loader:
 def hash_seed(seed: int, epoch: int) -> int:
     """One seed for each pair of seed and epoch."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
-
-
-def _ahead(source: Iterator[tuple[Batch, int]], depth: int) -> Iterator[tuple[Batch, int]]:
-    """Run `source` in a thread, at most `depth` items ahead; its errors are raised here."""
-    ready: queue.Queue[tuple[Batch, int] | BaseException | None] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: tuple[Batch, int] | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in source:
-                put(item)
-                if stopped.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - the consumer raises it
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()

@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from hemix.data.ahead import ahead
 from hemix.data.arrays import sync_folder
 from hemix.data.checks import OnBadRows
 from hemix.data.encode import Encoder, Stager, fit_encoder
@@ -232,6 +233,7 @@ class SegmentBuilder:
         if self._has("catalog"):
             seen = self.rows.train_items
             for events in self.events.values():
+                # not the sum: the log is often the table of the examples
                 seen = _larger(seen, events.visible_items)
             self._stage_entities("catalog", seen)
         if self._has("profiles"):
@@ -241,6 +243,10 @@ class SegmentBuilder:
         return self.p.config.examples.item is not None if place == "catalog" else self.p.config.profiles is not None
 
     def _chunks(self, queries: list[str]) -> Iterator[pa.Table]:
+        """The rows of some queries; while one chunk is staged, DuckDB works on the next."""
+        return ahead(self._read(queries), 1)
+
+    def _read(self, queries: list[str]) -> Iterator[pa.Table]:
         """The rows of some queries, one after the other, in tables of exactly `CHUNK_ROWS` rows (but the last)."""
         held: list[pa.RecordBatch] = []
         num_held = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hemix.batch import UNKNOWN_ID
+from hemix.data.ahead import ahead
 from hemix.data.arrays import ArrayWriter, Spool, write_array
 from hemix.data.encode import Encoder, Stager
 from hemix.data.manifest import FileEntry, SplitCount, entry
@@ -158,7 +159,7 @@ def write_examples(
 ) -> dict[str, SplitCount]:
     """Write train, valid and test; chunks come in the order split, user, time."""
     writers = {split: SplitWriter(files, split, request, row, rows.num_labels) for split in SPLITS}
-    encoded = zip(request.finish(encoder), row.finish(encoder), strict=True)
+    encoded = ahead(zip(request.finish(encoder), row.finish(encoder), strict=True), 1)
     for index, ((request_ids, request_numbers), (row_ids, row_numbers)) in enumerate(encoded):
         values = {
             **rows.chunk(index),
