@@ -12,6 +12,8 @@ EARTH_DIAMETER_KM = 12742.0176
 FRACTIONS = ("DECIMAL", "DOUBLE", "FLOAT")
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 NUMBERS = (*FRACTIONS, *INTEGERS, *(f"U{kind}" for kind in INTEGERS))
+UNTYPED = ('"NULL"', "JSON")
+"""Types of columns that are null in all rows, of Parquet and of JSON lines; in the latter also of mixed values."""
 MICROS_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 LAST_INTEGER = 2**63 - 1
 
@@ -29,8 +31,8 @@ def wrong_type(place: str, column: str, table: str, kind: str, wanted: str, fix:
 def time_column(sources: Sources, table: str, column: TimeColumn, place: str, alias: str = "t") -> str:
     """`time_sql` of a column of a table. Raises InputError if the table lacks it or it holds no times."""
     kind = sources.require(table, column.column, place)
-    known = is_number(kind) or (kind.startswith(("TIMESTAMP", "DATE", "VARCHAR")) and not kind.endswith("]"))
-    if not known:
+    known = kind.startswith(("TIMESTAMP", "DATE", "VARCHAR")) and not kind.endswith("]")
+    if not known and not is_number(kind) and kind not in UNTYPED:
         fix = "give a timestamp, a date, a text or a number since 1970"
         raise wrong_type(place, column.column, table, kind, "a time", fix)
     return time_sql(column, kind, alias)
@@ -41,6 +43,8 @@ def time_sql(column: TimeColumn, kind: str, alias: str) -> str:
     value = f"{alias}.{quote(column.column)}"
     if kind.startswith(("TIMESTAMP", "DATE")):
         return f"epoch_us(CAST({value} AS TIMESTAMPTZ))"
+    if kind in UNTYPED:
+        value, kind = f"CAST({value} AS VARCHAR)", "VARCHAR"
     if kind != "VARCHAR":
         return _count_sql(value, column.unit, whole=not kind.startswith(FRACTIONS))
     if column.format is not None:

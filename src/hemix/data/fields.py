@@ -13,6 +13,7 @@ from typing import Literal
 from hemix.batch import FIRST_ID
 from hemix.data.expressions import (
     NUM_GAP_BUCKETS,
+    UNTYPED,
     hash_sql,
     haversine_sql,
     is_number,
@@ -236,7 +237,11 @@ class _Planner:
         assert isinstance(feature, Categorical | MultiCategorical | Numeric | Vector)
         kind = self._kind(table, feature.column, block, feature)
         value = "NULL" if kind is None else self._column(feature.column, block)
-        kind, place = kind or "VARCHAR", f"feature {name!r}"
+        if kind is None or kind in UNTYPED:
+            is_list = isinstance(feature, Vector) or (isinstance(feature, MultiCategorical) and not feature.delimiter)
+            kind = ("FLOAT[]" if isinstance(feature, Vector) else "VARCHAR[]") if is_list else "VARCHAR"
+            value = f"TRY_CAST({value} AS {kind})"
+        place = f"feature {name!r}"
         if isinstance(feature, Numeric):
             if not is_number(kind) and kind not in ("BOOLEAN", "VARCHAR"):
                 raise wrong_type(place, feature.column, table, kind, "a number", "declare it categorical")
@@ -258,7 +263,7 @@ class _Planner:
     def _cells(self, feature: GeoPoint, block: str, table: str) -> list[Part]:
         for column in (feature.latitude, feature.longitude):
             kind = self._kind(table, column, block, feature) or ""
-            if not is_number(kind):
+            if not is_number(kind) and kind not in UNTYPED:
                 fix = "cast it to DOUBLE in tables.<name>.sql"
                 raise wrong_type(f"feature {feature.name!r}", column, table, kind, "degrees", fix)
         sql = point_sql(self._column(feature.latitude, block), self._column(feature.longitude, block))
