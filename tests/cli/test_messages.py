@@ -98,21 +98,19 @@ def test_data_list_and_schema() -> None:
 def test_interrupt_saves_and_resume_goes_on(tmp_path: Path) -> None:
     """Ctrl-C ends with status 130 and says how to go on; --resume finishes the run."""
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", "from hemix.cli import main; main()"]
-
-    def hemix_cli(*words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*command, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-
+    hemix_cli = (sys.executable, "-c", "from hemix.cli import main; main()")
     subprocess.run([sys.executable, root / "examples" / "bookshop.py", tmp_path], check=True)
-    assert hemix_cli("init", "offers.csv", "books.csv", "--out", "shop.yaml").wait() == 0
-    assert hemix_cli("prepare", "shop.yaml", "--out", "store").wait() == 0
-    train = ("train", "shop.yaml", "--data", "store", "--out", "run", "--set", "train.checkpoint_steps=1")
-    training = hemix_cli(*train)
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and training.poll() is None:
-        time.sleep(0.05)
-    training.send_signal(signal.SIGINT)
-    _, said = training.communicate(timeout=120)
+    subprocess.run([*hemix_cli, "init", "offers.csv", "books.csv", "--out", "shop.yaml"], cwd=tmp_path, check=True)
+    subprocess.run([*hemix_cli, "prepare", "shop.yaml", "--out", "store"], cwd=tmp_path, check=True)
+    train = [*hemix_cli, "train", "shop.yaml", "--data", "store", "--out", "run", "--set", "train.log_steps=1"]
+    log = tmp_path / "run" / "metrics.jsonl"
+    with subprocess.Popen(train, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
+        while not (log.exists() and log.stat().st_size) and training.poll() is None:
+            time.sleep(0.02)
+        training.send_signal(signal.SIGINT)
+        _, said = training.communicate(timeout=120)
     assert training.returncode == 130
     assert "--resume" in said
-    assert hemix_cli(*train, "--resume").wait() == 0
+    assert not (tmp_path / "run" / "result.json").exists()
+    subprocess.run([*train, "--resume"], cwd=tmp_path, check=True)
     assert (tmp_path / "run" / "result.json").exists()
