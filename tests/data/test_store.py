@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from data.refusals import files_below, good_rows
 from data.tables import UNKNOWN, data_config, decode_all, write_table
+from hemix.data import prepare as preparing
+from hemix.data import vocabulary as folding
 from hemix.data.manifest import MANIFEST
 from hemix.data.prepare import prepare
 from hemix.data.store import Store
@@ -73,6 +78,40 @@ def test_another_value_gives_another_hash(folder: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "log.csv", [{**rows[0], "price": 9.0}, *rows[1:]])
     other = prepare(data_config(**sections()), tmp_path / "store", root=tmp_path, threads=1)
     assert other.hash != Store.open(folder / "store").hash
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_small_chunks_change_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    """Requests, vocabularies and histories do not end where a chunk of rows does."""
+    monkeypatch.setattr(preparing, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(folding, "MIN_FOLD", 2)
+    chunked = prepare(data_config(**sections()), tmp_path / "store", root=folder, threads=1)
+    whole = Store.open(folder / "store")
+    for name in ("train", "valid", "test"):
+        mine, other = chunked.split(name), whole.split(name)
+        requests = np.arange(other.num_requests)
+        assert mine.num_requests == other.num_requests
+        assert mine.origins(requests).tolist() == other.origins(requests).tolist()
+        a, b = mine.batch(requests), other.batch(requests)
+        assert torch.equal(a.candidates.ids, b.candidates.ids)
+        torch.testing.assert_close(a.candidates.numbers, b.candidates.numbers, equal_nan=True)
+        for history in ("all", "late"):
+            assert torch.equal(a.requests.histories[history].events.ids, b.requests.histories[history].events.ids)
+
+
+def test_sql_that_aggregates_gives_the_same_hash(tmp_path: Path) -> None:
+    """Aggregates come in any order when there are threads; the store does not show it."""
+    random = np.random.default_rng(0)
+    columns = {"user": random.integers(0, 300_000, 400_000), "click": random.integers(0, 2, 400_000)}
+    pq.write_table(pa.table(columns), tmp_path / "raw.parquet")
+    query = "SELECT user, user // 3 AS time, max(click) AS click FROM raw GROUP BY ALL"
+    tables = {"raw": {"path": "raw.parquet"}, "log": {"sql": query}}
+    examples = {"table": "log", "user": "user", "time": "time"}
+    config = data_config(
+        tables=tables, examples=examples, features={"request": [{"kind": "numeric", "column": "time"}]}
+    )
+    stores = [prepare(config, tmp_path / f"{n}", root=tmp_path, threads=threads) for n, threads in enumerate((1, 2))]
+    assert len({store.hash for store in stores}) == 1
 
 
 def test_every_file_is_in_the_manifest(store: Store) -> None:

@@ -3,10 +3,12 @@
 import hashlib
 import math
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from hemix.errors import StoreError
 
@@ -102,6 +104,22 @@ class Spool:
 
     def close(self) -> None:
         self._file.close()
+
+
+def in_chunks(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of exactly `num_rows` (but the last), whatever size they come in from many threads."""
+    held: list[pa.RecordBatch] = []
+    num_held = 0
+    for batch in batches:
+        held.append(batch)
+        num_held += batch.num_rows
+        while num_held >= num_rows:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, num_rows)
+            held = table.slice(num_rows).to_batches()
+            num_held -= num_rows
+    if num_held:
+        yield pa.Table.from_batches(held)
 
 
 def write_array(path: Path, values: np.ndarray) -> Written:

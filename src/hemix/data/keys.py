@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from hemix.data.arrays import replace_file
+from hemix.data.arrays import in_chunks, replace_file
 from hemix.data.checks import BadRow
 from hemix.data.fields import Plan
 from hemix.data.manifest import FileEntry, Manifest, file_entry
@@ -13,6 +13,7 @@ from hemix.data.queries import FROM, INDEX, KEY, PRINT, Preparing, window_keys
 from hemix.data.sources import literal, quote
 
 QUARANTINE = "quarantine.csv"
+ROWS_PER_GROUP = 131_072
 
 
 def known_tables(p: Preparing, plan: Plan, store: Path, existing: Manifest | None) -> None:
@@ -56,10 +57,10 @@ def write_keys(p: Preparing, plan: Plan, folder: Path) -> dict[str, FileEntry]:
 
 def _write_parquet(p: Preparing, query: str, path: Path) -> FileEntry:
     """By pyarrow and in order: DuckDB's own writer lays rows out by thread."""
-    reader = p.connection.sql(query).to_arrow_reader(131_072)
+    reader = p.connection.sql(query).to_arrow_reader(ROWS_PER_GROUP)
     with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+        for table in in_chunks(reader, ROWS_PER_GROUP):
+            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
     return file_entry(path)
 
 

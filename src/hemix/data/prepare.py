@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from hemix.data.ahead import ahead
-from hemix.data.arrays import sync_folder
+from hemix.data.arrays import in_chunks, sync_folder
 from hemix.data.checks import OnBadRows
 from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
@@ -248,21 +248,11 @@ class SegmentBuilder:
 
     def _read(self, queries: list[str]) -> Iterator[pa.Table]:
         """The rows of some queries, one after the other, in tables of exactly `CHUNK_ROWS` rows (but the last)."""
-        held: list[pa.RecordBatch] = []
-        num_held = 0
         connection = self.p.connection
         connection.execute(f"SET preserve_insertion_order = {'true' if len(queries) > 1 else 'false'}")
-        for batch in (batch for query in queries for batch in connection.sql(query).to_arrow_reader(CHUNK_ROWS)):
-            held.append(batch)
-            num_held += batch.num_rows
-            while num_held >= CHUNK_ROWS:
-                table = pa.Table.from_batches(held)
-                yield table.slice(0, CHUNK_ROWS)
-                held = table.slice(CHUNK_ROWS).to_batches()
-                num_held -= CHUNK_ROWS
+        readers = (connection.sql(query).to_arrow_reader(CHUNK_ROWS) for query in queries)
+        yield from in_chunks((batch for reader in readers for batch in reader), CHUNK_ROWS)
         connection.execute("SET preserve_insertion_order = false")
-        if num_held:
-            yield pa.Table.from_batches(held)
 
     def _stage_examples(self, split: str) -> None:
         request, row = self.stagers["request"], self.stagers["row"]

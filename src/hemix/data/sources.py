@@ -35,6 +35,8 @@ FORMATS = {
     ".ndjson": "jsonl",
 }
 
+ORDERLESS = re.compile(r"\b(group|distinct|join|union|intersect|except|over|unnest|pivot|unpivot)\b", re.IGNORECASE)
+"""SQL whose rows come in an order that depends on the threads; one thread gives the same order each time."""
 REJECTIONS = {
     "INVALID ENCODING": "the text is not UTF-8",
     "MISSING COLUMNS": "too few columns",
@@ -275,8 +277,12 @@ class Sources:
         """Write a query's result to one Parquet file, in its own order, and open that."""
         path = self._staging / f"_hemix_raw_{name}.parquet"
         self._staged.add(name)
+        threads = self.connection.sql("SELECT current_setting('threads')").fetchall()[0][0]
         self.connection.execute("SET preserve_insertion_order = true")
+        if ORDERLESS.search(query):
+            self.connection.execute("SET threads = 1")
         self._run(name, f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION lz4_raw)")
+        self.connection.execute(f"SET threads = {threads}")
         self.connection.execute("SET preserve_insertion_order = false")
         self._run(
             name,
