@@ -266,8 +266,11 @@ def _check_tables(config: DataConfig) -> None:
     if isinstance(used, str) and config.split.by == "given" and config.split.column is None:
         raise ValueError("split by 'given' needs split.column, or one table each under examples.table")
     for place, entity in (("catalog", config.catalog), ("profiles", config.profiles)):
-        if entity is not None:
-            _must_know("table", entity.table, known, place)
+        if entity is None:
+            continue
+        _must_know("table", entity.table, known, place)
+        if entity.valid_from is not None and config.examples.time is None:
+            raise ValueError(f"{place}.valid_from needs examples.time to be compared with")
     for name, events in config.events.items():
         _must_know("table", events.table, known, f"events.{name}")
     needs = {"time": "time", "user_time": "time", "user": "user"}.get(config.split.by)
@@ -292,6 +295,20 @@ def _check_histories(config: DataConfig) -> None:
             )
 
 
+def _check_window(config: DataConfig, feature: WindowCount, side: str) -> None:
+    place = f"feature {feature.name!r}"
+    _must_know("events", feature.events, set(config.events), place)
+    keys = {"item": ["item"], "user": ["user"], "user_item": ["user", "item"]}[feature.by]
+    for key in (*keys, "time"):
+        if getattr(config.examples, key) is None:
+            raise ValueError(f"{place} counts by {feature.by!r} and needs examples.{key}")
+    if side == "request" and feature.by != "user":
+        raise ValueError(
+            f"{place}: a request has one value for all its candidates, so that a count by {feature.by!r} belongs "
+            f"under candidate"
+        )
+
+
 def _check_features(config: DataConfig) -> None:
     sides = {"request": config.features.request, "candidate": config.features.candidate, "pair": config.features.pair}
     seen: dict[str, str] = {}
@@ -304,12 +321,7 @@ def _check_features(config: DataConfig) -> None:
                 )
             seen[name] = side
             if isinstance(feature, WindowCount):
-                _must_know("events", feature.events, set(config.events), f"feature {name!r}")
-                if side == "request" and feature.by != "user":
-                    raise ValueError(
-                        f"feature {name!r}: a request has one value for all its candidates, so that a count by "
-                        f"{feature.by!r} belongs under candidate"
-                    )
+                _check_window(config, feature, side)
             if isinstance(feature, Distance):
                 for place, end in (("request", feature.origin), ("candidate", feature.target)):
                     known = {f.name for f in sides[place] if isinstance(f, GeoPoint)}

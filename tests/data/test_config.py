@@ -9,6 +9,8 @@ from hemix.errors import ConfigError
 
 EVENTS = {"log": {"table": "log", "user": "user", "item": "item", "time": "time"}}
 
+CLICKS = {"kind": "window_count", "name": "clicks", "events": "log", "by": "item", "days": 7}
+
 
 def history(**values: Any) -> dict[str, Any]:
     return {"events": EVENTS, "histories": {"all": {"events": "log", **values}}}
