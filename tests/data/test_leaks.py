@@ -133,7 +133,7 @@ def test_a_request_does_not_see_its_future(seed: int, hour: int, delay: int) -> 
     random = np.random.default_rng(seed)
     rows, events = random_rows(random, 60), [random_event(random, 0, NUM_HOURS) for _ in range(120)]
     rows[0]["time"] = hour * HOUR
-    changed = another_future(random, events, hour * HOUR - delay)
+    changed = another_future(random, events, max(0, hour * HOUR - delay))
     stores = [prepared({"log": rows, "events": log}, **hashed_sections(delay)) for log in (events, changed)]
     try:
         batches = [until(store, hour * HOUR) for store in stores]
