@@ -4,16 +4,16 @@ Usage: bench_startup.py [--rounds K]
 """
 
 import argparse
-import shutil
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import turns
 
 COMMANDS = {
-    "hemix --help": [shutil.which("hemix") or "hemix", "--help"],
+    "hemix --help": [str(Path(sys.executable).with_name("hemix")), "--help"],
     "import hemix": [sys.executable, "-c", "import hemix"],
     "import hemix, use it": [sys.executable, "-c", "import hemix; hemix.Run, hemix.train, hemix.Store"],
     "import torch": [sys.executable, "-c", "import torch"],

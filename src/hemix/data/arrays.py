@@ -78,27 +78,43 @@ class ArrayWriter:
         )
 
 
-class Spool:
-    """Arrays written one after the other to a temporary file and read back by number."""
+@dataclass(slots=True)
+class Allowance:
+    """Memory that spools may use together before they write to the disk."""
 
-    def __init__(self, path: Path) -> None:
+    bytes: int
+
+
+class Spool:
+    """Arrays kept one after the other and read back by number: in memory as far as allowed, then in a file."""
+
+    def __init__(self, path: Path, allowance: Allowance) -> None:
         self._path = path
+        self._allowance = allowance
+        self._kept: list[np.ndarray] = []
         self._file = path.open("wb")
         self._bytes = 0
         self._places: list[tuple[int, np.dtype, tuple[int, ...]]] = []
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._kept) + len(self._places)
 
     def append(self, values: np.ndarray) -> None:
-        """Write an array after the others; its number is the length before."""
+        """Keep an array after the others; its number is the length before."""
         data = np.ascontiguousarray(values)
+        if not self._places and data.nbytes <= self._allowance.bytes:
+            self._allowance.bytes -= data.nbytes
+            # a view would keep all of the batch that it is a column of
+            self._kept.append(data if data.base is None else data.copy())
+            return
         self._places.append((self._bytes, data.dtype, data.shape))
         if data.size:
             self._bytes += self._file.write(data.view(np.uint8).reshape(-1).data)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        offset, dtype, shape = self._places[index]
+        if index < len(self._kept):
+            return self._kept[index]
+        offset, dtype, shape = self._places[index - len(self._kept)]
         self._file.flush()
         return np.fromfile(self._path, dtype, math.prod(shape), offset=offset).reshape(shape)
 

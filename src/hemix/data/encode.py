@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from hemix.batch import FIRST_ID, NULL_ID, PADDING_ID, FieldSpec, TableSpec
 from hemix.config import Config
-from hemix.data.arrays import Spool, Written, replace_file
+from hemix.data.arrays import Allowance, Spool, Written, replace_file
 from hemix.data.fields import Part, Plan
 from hemix.data.vocabulary import NO_SLOT, NO_VALUE, Lookup, Vocabulary, VocabularyBuilder
 from hemix.errors import StoreError
@@ -139,13 +139,20 @@ def table_specs(plan: Plan, encoder: Encoder) -> tuple[TableSpec, ...]:
 class Stager:
     """Takes the raw rows of one block in chunks and keeps them, half encoded, until the encoder is fitted."""
 
-    def __init__(self, parts: Sequence[Part], builders: dict[str, VocabularyBuilder], folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        builders: dict[str, VocabularyBuilder],
+        folder: Path,
+        name: str,
+        allowance: Allowance,
+    ) -> None:
         self.parts = list(parts)
         self.specs, self.num_ids, self.num_numbers = layout(parts)
         self._builders = builders
-        self._ids = Spool(folder / f"{name}.ids")
-        self._numbers = Spool(folder / f"{name}.numbers")
-        self._weighted = Spool(folder / f"{name}.weights")
+        self._ids = Spool(folder / f"{name}.ids", allowance)
+        self._numbers = Spool(folder / f"{name}.numbers", allowance)
+        self._weighted = Spool(folder / f"{name}.weights", allowance)
         self._chunks: list[dict[int, int]] = []
         for part in parts:
             if part.coding in ("vocabulary", "cell"):

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from hemix.data.ahead import ahead
-from hemix.data.arrays import in_chunks, sync_folder
+from hemix.data.arrays import Allowance, in_chunks, sync_folder
 from hemix.data.checks import OnBadRows
 from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
@@ -45,6 +45,8 @@ from hemix.errors import InputError, StoreError
 from hemix.schema import SPLITS, DataConfig
 
 CHUNK_ROWS = 131_072
+STAGED_BYTES = 128 * 2**20
+"""Half encoded rows that are kept in memory; more go to the disk."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 DISK_FULL_WORDS = ("No space left", "File too large", "Disk quota exceeded", "max_temp_directory_size")
 
@@ -196,16 +198,15 @@ class SegmentBuilder:
         self.files = Files(folder)
         self.builders: dict[str, VocabularyBuilder] = {}
         self.staging = staging
-        self.stagers = {block: Stager(parts, self.builders, staging, block) for block, parts in plan.blocks.items()}
-        self.rows = ExampleRows(staging, len(p.config.labels))
-        self.events = {
-            name: EventRows(
-                staging,
-                f"events.{name}",
-                [key for key, h in p.config.histories.items() if h.events == name and h.where],
-            )
-            for name in p.config.events
+        memory = Allowance(STAGED_BYTES)
+        self.stagers = {
+            block: Stager(parts, self.builders, staging, block, memory) for block, parts in plan.blocks.items()
         }
+        self.rows = ExampleRows(staging, len(p.config.labels), memory)
+        self.events: dict[str, EventRows] = {}
+        for name in p.config.events:
+            selected = [key for key, h in p.config.histories.items() if h.events == name and h.where]
+            self.events[name] = EventRows(staging, f"events.{name}", selected, memory)
 
     def close(self) -> None:
         """Close all files, also those that an error has left open."""
@@ -247,11 +248,11 @@ class SegmentBuilder:
         return ahead(self._read(queries), 1)
 
     def _read(self, queries: list[str]) -> Iterator[pa.Table]:
-        """The rows of some queries, one after the other, in tables of exactly `CHUNK_ROWS` rows (but the last)."""
+        """The rows of some queries, one after the other, in tables of `CHUNK_ROWS` rows (but the last of each)."""
         connection = self.p.connection
         connection.execute(f"SET preserve_insertion_order = {'true' if len(queries) > 1 else 'false'}")
-        readers = (connection.sql(query).to_arrow_reader(CHUNK_ROWS) for query in queries)
-        yield from in_chunks((batch for reader in readers for batch in reader), CHUNK_ROWS)
+        for query in queries:
+            yield from in_chunks(connection.sql(query).to_arrow_reader(CHUNK_ROWS), CHUNK_ROWS)
         connection.execute("SET preserve_insertion_order = false")
 
     def _stage_examples(self, split: str) -> None:
@@ -352,8 +353,9 @@ def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    column = table[name].combine_chunks()
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    column = table[name]
+    # joining the chunks of a column copies it, even if there is one
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def _numpy(table: pa.Table, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hemix.batch import UNKNOWN_ID
 from hemix.data.ahead import ahead
-from hemix.data.arrays import ArrayWriter, Spool, write_array
+from hemix.data.arrays import Allowance, ArrayWriter, Spool, write_array
 from hemix.data.encode import Encoder, Stager
 from hemix.data.manifest import FileEntry, SplitCount, entry
 from hemix.schema import SPLITS
@@ -51,6 +51,7 @@ class ExampleRows:
 
     folder: Path
     num_labels: int
+    allowance: Allowance
     chunks: int = 0
     train_items: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     train_profiles: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -62,7 +63,7 @@ class ExampleRows:
         """Keep a chunk; returns whether training sees each row."""
         for name, values in columns.items():
             if name not in self._spools:
-                self._spools[name] = Spool(self.folder / f"rows.{name}")
+                self._spools[name] = Spool(self.folder / f"rows.{name}", self.allowance)
             self._spools[name].append(values)
         self.chunks += 1
         train = columns["split"] == 0
@@ -202,6 +203,7 @@ class EventRows:
     name: str
     selected: Sequence[str]
     """Histories that take only some of the events."""
+    allowance: Allowance
     chunks: int = 0
     visible_items: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     without_item: int = 0
@@ -210,7 +212,7 @@ class EventRows:
     def add(self, columns: dict[str, np.ndarray]) -> None:
         for name, values in columns.items():
             if name not in self._spools:
-                self._spools[name] = Spool(self.folder / f"{self.name}.{name}")
+                self._spools[name] = Spool(self.folder / f"{self.name}.{name}", self.allowance)
             self._spools[name].append(values)
         self.chunks += 1
         self.visible_items = add_counts(self.visible_items, columns["item"][columns["visible"]])
