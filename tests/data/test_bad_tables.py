@@ -29,6 +29,15 @@ def test_pattern_finds_nothing(tmp_path: Path) -> None:
     refused(tmp_path, "Table 'log'", "2024-*.csv", tables={"log": {"path": "2024-*.csv"}})
 
 
+def test_column_is_missing_from_both_tables(tmp_path: Path) -> None:
+    write_table(tmp_path / "log.csv", good_rows())
+    write_table(tmp_path / "items.csv", [{"item": "i1", "colour": "red"}])
+    tables = {**CSV, "items": {"path": "items.csv"}}
+    sections = {"catalog": {"table": "items", "key": "item"}, "tables": tables}
+    sections["features"] = {"candidate": [{"kind": "categorical", "column": "color"}]}
+    refused(tmp_path, "feature 'color'", "items.csv", "log.csv", "do not have", "Did you mean 'colour'", **sections)
+
+
 def test_path_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "log.parquet").mkdir()
     refused(tmp_path, "Table 'log'", "is a folder", "*.parquet")

@@ -215,7 +215,7 @@ def refuse(store: Store, folder: Path, name: str, *words: str) -> None:
 def test_a_column_is_missing(store: Store, tmp_path: Path, column: str) -> None:
     rows = [{key: value for key, value in row.items() if key != column} for row in without_labels(raw_rows())]
     write_table(tmp_path / "new.csv", rows)
-    refuse(store, tmp_path, "new.csv", f"needs column {column!r}", "new.csv", "does not have; its columns are: ")
+    refuse(store, tmp_path, "new.csv", f"needs column {column!r}", "new.csv", "not have; the columns are: ")
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,8 @@ class _Planner:
                 f"'source'."
             )
         if not found and not self._may_lack(feature):
-            self.sources.require(self.examples[0], column, f"{side} feature {feature_name(feature)!r}")
+            tables = [table for place in places if (table := self.tables[place])]
+            self.sources.require_any(tables, column, f"{side} feature {feature_name(feature)!r}")
         return found[0] if found else "examples"
 
     def _may_lack(self, feature: Feature) -> bool:

@@ -4,20 +4,18 @@ Text files are parsed once, into Parquet in the staging folder; Parquet files ar
 `_hemix_raw_<table>` has the table's columns and `_hemix_row`: a number that orders rows by file, then by place.
 """
 
-import csv
 import glob
-import gzip
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 
+from hemix.data.text_files import header, open_quote, reject_twins
 from hemix.errors import InputError, StoreError, suggestion
 from hemix.schema import RESERVED_PREFIX, Table
 
@@ -135,13 +133,20 @@ class Sources:
 
     def require(self, table: str, column: str, place: str) -> str:
         """The type of a column; InputError with the known names if the table lacks it."""
-        columns = self._columns[table]
-        if column not in columns:
-            raise InputError(
-                f"{place} needs column {column!r}, which table {table!r} ({', '.join(self._files[table])}) does not "
-                f"have; its columns are: {', '.join(columns)}.{suggestion(column, columns)}"
-            )
-        return columns[column]
+        self.require_any([table], column, place)
+        return self._columns[table][column]
+
+    def require_any(self, tables: Sequence[str], column: str, place: str) -> None:
+        """Raises InputError with the known names if none of some tables has a column."""
+        if any(column in self._columns[table] for table in tables):
+            return
+        files = {table: f" ({', '.join(self._files[table])})" if table in self._files else "" for table in tables}
+        named = " and ".join(f"table {table!r}{files[table]}" for table in tables)
+        known = list(dict.fromkeys(name for table in tables for name in self._columns[table]))
+        raise InputError(
+            f"{place} needs column {column!r}, which {named} {'does' if len(tables) == 1 else 'do'} not have; the "
+            f"columns are: {', '.join(known)}.{suggestion(column, known)}"
+        )
 
     def check_sql(self, table: str, expression: str, place: str) -> None:
         """Raises InputError if an expression over the columns of a table cannot be computed."""
@@ -184,7 +189,7 @@ class Sources:
                 json = f"format = 'newline_delimited', filename = {literal(FILE)}"
                 self._stage(name, f"SELECT * FROM read_json({_listed(files)}, {json})")
             for file in files:
-                _reject_twins(name, file, self._names(name, table, file, kind))
+                reject_twins(name, file, self._names(name, table, file, kind))
         self._columns[name] = self._describe(name)
         if table.sql is None:
             self._require_rows(name)
@@ -252,7 +257,7 @@ class Sources:
         self._read_csv(name, files, options)
         if table.columns is None and all(re.fullmatch('".*"', column) for column in self._describe(name)):
             # one quote is never closed, so that the reader took all quotes for text
-            raise InputError(f"Table {name!r}, {_open_quote(files)}. Close it, or write it twice if it is text.")
+            raise InputError(f"Table {name!r}, {open_quote(files)}. Close it, or write it twice if it is text.")
         known = self._like.get(name, {})
         texts = [
             column for column, kind in self._describe(name).items() if kind != known.get(column, kind) == "VARCHAR"
@@ -315,8 +320,7 @@ class Sources:
             found = self.connection.sql(f"SELECT delimiter FROM scans_{name}").fetchall()
             found = found or self.connection.sql(f"SELECT Delimiter FROM sniff_csv({literal(file)})").fetchall()
             delimiter = str(found[0][0])
-        with _open_text(file) as lines:
-            return next(csv.reader(lines, delimiter=delimiter), [])
+        return header(file, delimiter)
 
     def _run(self, name: str, statement: str) -> None:
         try:
@@ -328,23 +332,6 @@ class Sources:
                     f"The disk is full while reading table {name!r} ({files}); free space and prepare again. ({text})"
                 ) from None
             raise InputError(f"Table {name!r} ({files}) cannot be read: {text}") from None
-
-
-def _open_text(file: str) -> TextIOWrapper:
-    """A text file to be read, compressed or not."""
-    if file.endswith(".gz"):
-        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace")
-    return Path(file).open(encoding="utf-8-sig", errors="replace")
-
-
-def _open_quote(files: Iterable[str]) -> str:
-    """The first line of some files with a quote that is opened and not closed."""
-    for file in files:
-        with _open_text(file) as lines:
-            for number, line in enumerate(lines):
-                if line.count('"') % 2:
-                    return f"file {file}, row {number}: a quote is not closed, in line {number + 1}: {line[:80]!r}"
-    return f"file {next(iter(files))}: a quote is not closed"
 
 
 def _listed(files: Iterable[str]) -> str:
@@ -372,15 +359,3 @@ def _format(name: str, table: Table, files: Iterable[str]) -> str:
     if len(kinds) > 1:
         raise InputError(f"Table {name!r} mixes formats ({', '.join(sorted(kinds))}); declare one table for each.")
     return kinds.pop()
-
-
-def _reject_twins(name: str, file: str, names: Sequence[str]) -> None:
-    """DuckDB renames a repeated column to `x_1`; a table with one would be read wrongly in silence."""
-    seen: set[str] = set()
-    for column in names:
-        if column.strip().lower() in seen:
-            raise InputError(
-                f"Table {name!r}, file {file}: column {column!r} is named twice; column names must be unique (SQL "
-                f"ignores case)."
-            )
-        seen.add(column.strip().lower())
