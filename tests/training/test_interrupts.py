@@ -1,6 +1,7 @@
 """The first signal is noted, the second has its usual effect, and handlers are put back."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,6 +19,15 @@ def test_one_signal_is_noted(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """A background process of a shell starts with SIGINT ignored: give it the effect it has at a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_a_second_one_stops_at_once() -> None:
     with interrupts_noted():
         signal.raise_signal(signal.SIGINT)
