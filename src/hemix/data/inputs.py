@@ -18,8 +18,20 @@ from hemix.errors import ConfigError, InputError
 from hemix.schema import DataConfig, History
 
 
+def check_histories(config: DataConfig, plan: Plan) -> None:
+    """Raises ConfigError for a history whose events lack a field that it names, or have none at all."""
+    catalog, _, _ = layout(plan.blocks["catalog"])
+    for name, history in config.histories.items():
+        item = history_item_fields(history, catalog, name)
+        if not (item or plan.blocks[f"events.{history.events}"] or history.time_gap):
+            raise ConfigError(
+                f"histories.{name}: its events have no features; declare candidate features in the catalog, or event "
+                f"features."
+            )
+
+
 def make_inputs(config: DataConfig, plan: Plan, encoder: Encoder) -> Inputs:
-    """Fields by side with their places, histories, tables and tasks. Raises ConfigError for an unfit history."""
+    """Fields by side with their places, histories, tables and tasks."""
     request, request_ids, request_numbers = _block(plan.blocks["request"], encoder)
     profiles, _, _ = _block(plan.blocks["profiles"], encoder)
     row, row_ids, row_numbers = _block(plan.blocks["row"], encoder)
@@ -106,11 +118,6 @@ def _history(name: str, history: History, plan: Plan, catalog: tuple[FieldSpec, 
         num_numbers += 0 if is_id else spec.width
     if history.time_gap:
         fields.append(FieldSpec(name="time_gap", kind="id", start=num_ids, table=_gap_table(name)))
-    if not fields:
-        raise ConfigError(
-            f"histories.{name}: its events have no features; declare candidate features in the catalog, or event "
-            f"features."
-        )
     return HistorySpec(
         name=name,
         fields=tuple(fields),

@@ -21,7 +21,7 @@ from hemix.data.arrays import Allowance, in_chunks, sync_folder
 from hemix.data.checks import OnBadRows
 from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
-from hemix.data.inputs import make_inputs, write_pretrained
+from hemix.data.inputs import check_histories, make_inputs, write_pretrained
 from hemix.data.keys import known_tables, write_keys, write_quarantine
 from hemix.data.manifest import MANIFEST, FileEntry, Manifest, Segment, SplitCount, entry
 from hemix.data.queries import (
@@ -160,6 +160,7 @@ def _prepare_segment(
         sources = Sources(connection, config.tables, root, staging, like=existing.raw_columns if existing else None)
         p = Preparing(connection=connection, config=config, sources=sources)
         plan = make_plan(config, sources, list(example_tables(config).values()))
+        check_histories(config, plan)
         bad_rows = check_tables(p, plan, on_bad_rows)
         known_tables(p, plan, out, existing)
         encoder = Encoder.load(out / existing.segments[0].folder / "encoder") if existing else None
