@@ -141,17 +141,20 @@ def test_csv_line_is_broken(tmp_path: Path, name: str, line: str, reason: str) -
 
 
 def test_csv_lines_in_quarantine(tmp_path: Path) -> None:
-    """Rows behind a broken line keep their place: row 9 is bad too, whether or not row 5 was read."""
-    rows = changed(good_rows(), 8, click=7)
-    lines = write_table(tmp_path / "log.csv", rows).read_text().splitlines()
-    lines[5] += ",surplus"
-    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    """Rows behind broken lines keep their place: those with a label of 7, whether or not others were read."""
+    broken, bad = (0, 4, 5, 20), (1, 3, 6, 19, 21, 39)
+    rows = [{**row, "click": 7} if number in bad else row for number, row in enumerate(good_rows())]
+    header, *lines = write_table(tmp_path / "log.csv", rows).read_text().splitlines()
+    lines = [f"{line},surplus" if number in broken else line for number, line in enumerate(lines)]
+    (tmp_path / "log.csv").write_text("\n".join([header, *lines]) + "\n")
     store = prepare(data_config(tables=CSV), tmp_path / "store", root=tmp_path, on_bad_rows="quarantine")
     segment = store.manifest.segments[0]
-    text = (store.path / segment.folder / "quarantine.csv").read_text()
-    assert segment.quarantined == 2
-    assert [line.split(",")[2] for line in text.splitlines()] == ["row", '"5"', '"9"']
-    assert sum(count.rows for count in segment.splits.values()) == 38
+    with (store.path / segment.folder / "quarantine.csv").open(newline="") as file:
+        found = {int(row["row"]): row["reason"] for row in csv.DictReader(file)}
+    assert segment.quarantined == len(found) == len(broken) + len(bad)
+    assert {row - 1 for row, reason in found.items() if "too many columns" in reason} == set(broken)
+    assert {row - 1 for row, reason in found.items() if "got 7" in reason} == set(bad)
+    assert segment.total("rows") == 40 - len(found)
 
 
 def test_csv_without_a_header(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ class Sources:
         self._files: dict[str, list[str]] = {}
         self._staged: set[str] = set()
         self._starts: dict[str, list[tuple[int, str]]] = {}
+        self._rejected: dict[tuple[str, str], list[int]] = {}
         self._root = root
         self._staging = staging
         # a SQL table may name files too: they start at the same folder
@@ -167,9 +168,7 @@ class Sources:
             self._starts[table] = [(int(start), str(file)) for start, file in self.connection.sql(query).fetchall()]
         start, file = self._starts[table][bisect_right(self._starts[table], row, key=lambda found: found[0]) - 1]
         place = row - start + 1
-        for bad in self.bad_rows:
-            place += (bad.table, bad.file) == (table, file) and bad.row <= place
-        return file, place
+        return file, place + bisect_right(self._rejected.get((table, file), ()), place)
 
     def _open(self, name: str, table: Table) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -304,7 +303,11 @@ class Sources:
         for file, line, column, kind, text in rows:
             why = REJECTIONS.get(str(kind), str(kind).lower())
             reason = f"column {column}: {why}, in line {line}: {str(text)[:80]!r}"
-            self.bad_rows.append(BadRow(table=name, file=str(file), row=max(int(line) - has_header, 0), reason=reason))
+            bad = BadRow(table=name, file=str(file), row=max(int(line) - has_header, 0), reason=reason)
+            self.bad_rows.append(bad)
+            # the place that it would have had among the rows that are not rejected
+            places = self._rejected.setdefault((name, bad.file), [])
+            places.append(bad.row - len(places))
 
     def _names(self, name: str, table: Table, file: str, kind: str) -> list[str]:
         """The columns as the file itself names them; none if it names them row by row."""
