@@ -86,40 +86,51 @@ class Allowance:
 
 
 class Spool:
-    """Arrays kept one after the other and read back by number: in memory as far as allowed, then in a file."""
+    """Arrays kept one after the other and read back by number: in memory as far as allowed, else in a file."""
 
     def __init__(self, path: Path, allowance: Allowance) -> None:
         self._path = path
         self._allowance = allowance
-        self._kept: list[np.ndarray] = []
         self._file = path.open("wb")
         self._bytes = 0
-        self._places: list[tuple[int, np.dtype, tuple[int, ...]]] = []
+        self._kept: list[np.ndarray | _Place] = []
 
     def __len__(self) -> int:
-        return len(self._kept) + len(self._places)
+        return len(self._kept)
 
     def append(self, values: np.ndarray) -> None:
         """Keep an array after the others; its number is the length before."""
+        if values.size and values.flat[0] == values.flat[-1] and (values == values.flat[0]).all():
+            # all the same, as in a column that the tables do not have: one value is enough
+            self._kept.append(np.broadcast_to(values.flat[0], values.shape))
+            return
         data = np.ascontiguousarray(values)
-        if not self._places and data.nbytes <= self._allowance.bytes:
+        if data.nbytes <= self._allowance.bytes:
             self._allowance.bytes -= data.nbytes
             # a view would keep all of the batch that it is a column of
             self._kept.append(data if data.base is None else data.copy())
             return
-        self._places.append((self._bytes, data.dtype, data.shape))
-        if data.size:
-            self._bytes += self._file.write(data.view(np.uint8).reshape(-1).data)
+        self._kept.append(_Place(self._bytes, data.dtype, data.shape))
+        self._bytes += self._file.write(data.view(np.uint8).reshape(-1).data)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        if index < len(self._kept):
-            return self._kept[index]
-        offset, dtype, shape = self._places[index - len(self._kept)]
+        found = self._kept[index]
+        if isinstance(found, np.ndarray):
+            return found
         self._file.flush()
-        return np.fromfile(self._path, dtype, math.prod(shape), offset=offset).reshape(shape)
+        return np.fromfile(self._path, found.dtype, math.prod(found.shape), offset=found.offset).reshape(found.shape)
 
     def close(self) -> None:
         self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an array stands in the file of a spool."""
+
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
 
 
 def in_chunks(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.Table]:
@@ -136,6 +147,11 @@ def in_chunks(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.T
             num_held -= num_rows
     if num_held:
         yield pa.Table.from_batches(held)
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """The chunks of a column in one array; joining them copies, so that a single one is taken as it is."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def write_array(path: Path, values: np.ndarray) -> Written:

@@ -121,10 +121,11 @@ class RowChecker:
 
         `split_by` maps the parts of a view made of several tables to these tables.
         """
-        self._refuse(table, f"FROM {view} AS t", reason_sql(rules), split_by)
-        self._connection.execute(
-            f"CREATE OR REPLACE VIEW good_{view} AS SELECT * FROM {view} AS t WHERE ({reason_sql(rules)}) IS NULL"
-        )
+        is_bad, reason = " OR ".join(f"({condition})" for condition, _ in rules) or "false", reason_sql(rules)
+        found = self._refuse(table, f"FROM {view} AS t", is_bad, reason, split_by)
+        # without bad rows, readers of the view need not look for them again
+        where = f"WHERE ({reason}) IS NULL" if found else ""
+        self._connection.execute(f"CREATE OR REPLACE VIEW good_{view} AS SELECT * FROM {view} AS t {where}")
 
     def duplicates(self, table: str, view: str, keys: Sequence[str], place: str) -> None:
         """No two rows of `view` have the same keys; of such rows the first is kept in quarantine mode."""
@@ -136,7 +137,7 @@ class RowChecker:
             f"good_{view} "
             f"QUALIFY row_number() OVER (PARTITION BY {listed} ORDER BY {ROW}) > 1"
         )
-        self._refuse(table, f"FROM twins_{view} AS t", "t.reason", None)
+        self._refuse(table, f"FROM twins_{view} AS t", "true", "t.reason", None)
         self._connection.execute(
             f"CREATE OR REPLACE VIEW once_{view} AS SELECT * FROM good_{view} AS t ANTI JOIN twins_{view} AS b ON "
             f"t.{ROW} = b.{ROW}"
@@ -162,7 +163,10 @@ class RowChecker:
                     f"the feature or mend the table."
                 )
 
-    def _refuse(self, table: str, source: str, reason: str, split_by: Mapping[int, str] | None) -> None:
+    def _refuse(self, table: str, source: str, is_bad: str, reason: str, split_by: Mapping[int, str] | None) -> int:
+        """Refuse or keep the rows that are bad; returns their number."""
+        if not self._connection.sql(f"SELECT 1 {source} WHERE {is_bad} LIMIT 1").fetchall():
+            return 0
         limit = "LIMIT 1" if self._on_bad_rows == "error" else ""
         rows = self._connection.sql(
             f"SELECT {ROW}, reason, count(*) OVER () FROM (SELECT t.{ROW}, {reason} AS reason {source}) WHERE "
@@ -175,6 +179,7 @@ class RowChecker:
             if self._on_bad_rows == "error":
                 raise InputError(_message(bad, count))
             self.bad_rows.append(bad)
+        return len(rows)
 
 
 def _message(first: BadRow, count: int) -> str:

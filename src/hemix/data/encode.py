@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from hemix.batch import FIRST_ID, NULL_ID, PADDING_ID, FieldSpec, TableSpec
 from hemix.config import Config
-from hemix.data.arrays import Allowance, Spool, Written, replace_file
+from hemix.data.arrays import Allowance, Spool, Written, one_array, replace_file
 from hemix.data.fields import Part, Plan
 from hemix.data.vocabulary import NO_SLOT, NO_VALUE, Lookup, Vocabulary, VocabularyBuilder
 from hemix.errors import StoreError
 
 MAX_QUANTILE_SAMPLE = 1_000_000
+INTERLEAVED_ROWS = 8192
 
 
 class Scaler(Config):
@@ -30,6 +31,7 @@ class Scaler(Config):
     log: bool = False
 
     def apply(self, values: np.ndarray) -> np.ndarray:
+        values = values.astype(np.float64)
         values = np.sign(values) * np.log1p(np.abs(values)) if self.log else values
         return ((values - self.mean) / self.std).astype(np.float32)
 
@@ -150,10 +152,10 @@ class Stager:
         self.parts = list(parts)
         self.specs, self.num_ids, self.num_numbers = layout(parts)
         self._builders = builders
-        self._ids = Spool(folder / f"{name}.ids", allowance)
-        self._numbers = Spool(folder / f"{name}.numbers", allowance)
+        self._parts = Spool(folder / f"{name}.parts", allowance)
         self._weighted = Spool(folder / f"{name}.weights", allowance)
         self._chunks: list[dict[int, int]] = []
+        self._num_rows: list[int] = []
         for part in parts:
             if part.coding in ("vocabulary", "cell"):
                 kind = pa.int64() if part.coding == "cell" else pa.string()
@@ -162,63 +164,58 @@ class Stager:
     def __len__(self) -> int:
         return len(self._chunks)
 
-    def add(self, columns: Sequence[pa.Array], num_rows: int, weights: np.ndarray | None) -> None:
+    def add(self, columns: Sequence[pa.ChunkedArray], num_rows: int, weights: np.ndarray | None) -> None:
         """Stage one chunk: raw values by part; `weights` says how often training saw each row (None: once)."""
-        ids = np.empty((sum(p.width for p in self.parts if p.is_id and p.coding != "quantile"), num_rows), np.int32)
-        numbers = np.empty(
-            (sum(p.width for p in self.parts if not p.is_id or p.coding == "quantile"), num_rows), np.float64
-        )
         chunks: dict[int, int] = {}
-        next_id = next_number = 0
         for index, (part, column) in enumerate(zip(self.parts, columns, strict=True)):
-            if not part.is_id or part.coding == "quantile":
-                numbers[next_number : next_number + part.width] = _numbers(part, column)
-                next_number += part.width
-                continue
-            chunk = self._stage_ids(part, column, weights, ids[next_id : next_id + part.width])
+            chunk, values = self._stage(part, column, num_rows, weights)
+            self._parts.append(values)
             if chunk is not None:
                 chunks[index] = chunk
-            next_id += part.width
-        self._ids.append(ids)
-        self._numbers.append(numbers)
         self._weighted.append(np.zeros(0, np.bool_) if weights is None else weights > 0)
         self._chunks.append(chunks)
+        self._num_rows.append(num_rows)
 
-    def _stage_ids(self, part: Part, column: pa.Array, weights: np.ndarray | None, out: np.ndarray) -> int | None:
+    def _staged(self, chunk: int, part: int) -> np.ndarray:
+        """What `add` kept of a part in a chunk, (width, n)."""
+        return self._parts[chunk * len(self.parts) + part]
+
+    def _stage(
+        self, part: Part, raw: pa.ChunkedArray, num_rows: int, weights: np.ndarray | None
+    ) -> tuple[int | None, np.ndarray]:
+        """The chunk's number in the vocabulary, if there is one, and the codes or numbers of each row (width, n)."""
+        if not part.is_id or part.coding == "quantile":
+            return None, _numbers(part, one_array(raw))
         if part.coding == "direct":
-            out[:] = _direct_slots(part, column)
-            return None
+            return None, _direct_slots(part, one_array(raw))
         builder = self._builders[part.table or ""]
         if part.coding == "cell":
-            column = _cells(column, part.resolution)
+            raw = pa.chunked_array([_cells(one_array(raw), part.resolution)])
         if not part.many:
-            chunk, out[0] = builder.add(column, weights)
-            return chunk
+            chunk, codes = builder.add(raw, weights)
+            return chunk, codes[None]
+        column = one_array(raw)
         rows, slots, flat = _list_slots(part, column)
-        chunk, codes = builder.add(flat, None if weights is None else weights[rows])
-        out[:] = NO_SLOT
+        chunk, codes = builder.add(pa.chunked_array([flat]), None if weights is None else weights[rows])
+        out = np.full((part.width, num_rows), NO_SLOT, codes.dtype)
         out[slots, rows] = codes
         out[0, np.asarray(column.is_null())] = NO_VALUE
-        return chunk
+        return chunk, out
 
     def fit_numbers(self) -> tuple[dict[str, Scaler], dict[str, Quantiles]]:
         """Scalers and quantile edges over the rows that training saw; exact and independent of threads."""
         scalers: dict[str, Scaler] = {}
         quantiles: dict[str, Quantiles] = {}
-        row = 0
-        for part in self.parts:
-            if part.is_id and part.coding != "quantile":
-                continue
+        for index, part in enumerate(self.parts):
             if part.coding == "quantile":
-                quantiles[key_of(part)] = Quantiles(edges=_quantile_edges(self._seen(row), part.buckets))
+                quantiles[key_of(part)] = Quantiles(edges=_quantile_edges(self._seen(index), part.buckets))
             elif part.coding == "number":
-                scalers[key_of(part)] = _fit_scaler(self._seen(row), log=part.log) if part.standard else Scaler()
-            row += part.width
+                scalers[key_of(part)] = _fit_scaler(self._seen(index), log=part.log) if part.standard else Scaler()
         return scalers, quantiles
 
-    def _seen(self, row: int) -> Iterator[np.ndarray]:
+    def _seen(self, part: int) -> Iterator[np.ndarray]:
         for chunk in range(len(self)):
-            values, seen = self._numbers[chunk][row], self._weighted[chunk]
+            values, seen = self._staged(chunk, part)[0].astype(np.float64), self._weighted[chunk]
             values = values[seen] if len(seen) else values
             yield values[~np.isnan(values)]
 
@@ -234,56 +231,61 @@ class Stager:
     def _finish_chunk(
         self, chunk: int, encoder: Encoder, lookups: Mapping[str, Lookup]
     ) -> tuple[np.ndarray, np.ndarray]:
-        staged_ids, staged_numbers = self._ids[chunk], self._numbers[chunk]
-        num_rows = staged_ids.shape[1]
-        ids = np.empty((num_rows, self.num_ids), np.int32)
-        numbers = np.empty((num_rows, self.num_numbers), np.float32)
-        next_id = next_number = 0
-        for index, (part, spec) in enumerate(zip(self.parts, self.specs, strict=True)):
-            place = slice(spec.start, spec.start + spec.width)
+        ids: list[np.ndarray] = []
+        numbers: list[np.ndarray] = []
+        for index, part in enumerate(self.parts):
+            staged = self._staged(chunk, index)
             if part.coding == "quantile":
-                ids[:, spec.start] = encoder.quantiles[key_of(part)].apply(staged_numbers[next_number])
-                next_number += 1
+                ids.extend(encoder.quantiles[key_of(part)].apply(staged))
+            elif part.coding == "number":
+                numbers.extend(encoder.scalers[key_of(part)].apply(staged))
             elif not part.is_id:
-                values = staged_numbers[next_number : next_number + part.width].T
-                numbers[:, place] = encoder.scalers[key_of(part)].apply(values) if part.coding == "number" else values
-                next_number += part.width
+                numbers.extend(staged)
+            elif part.coding == "direct":
+                ids.extend(staged)
             else:
-                codes = staged_ids[next_id : next_id + part.width]
-                if part.coding != "direct":
-                    codes = lookups[part.table or ""].ids(self._chunks[chunk][index], codes)
-                ids[:, place] = codes.T
-                next_id += part.width
-        return ids, numbers
+                ids.extend(lookups[part.table or ""].ids(self._chunks[chunk][index], staged))
+        num_rows = self._num_rows[chunk]
+        return _as_rows(ids, num_rows, np.int32), _as_rows(numbers, num_rows, np.float32)
 
     def close(self) -> None:
-        for spool in (self._ids, self._numbers, self._weighted):
+        for spool in (self._parts, self._weighted):
             spool.close()
 
 
 def fit_encoder(plan: Plan, stagers: Sequence[Stager], builders: Mapping[str, VocabularyBuilder]) -> Encoder:
     """Fit vocabularies, scalers and quantiles on what training saw of the staged rows."""
     limits = {part.table: part for parts in plan.blocks.values() for part in parts if part.table is not None}
-    scalers: dict[str, Scaler] = {}
-    quantiles: dict[str, Quantiles] = {}
-    for stager in stagers:
-        found_scalers, found_quantiles = stager.fit_numbers()
-        scalers.update(found_scalers)
-        quantiles.update(found_quantiles)
 
     def fit(item: tuple[str, VocabularyBuilder]) -> tuple[str, Vocabulary]:
         part = limits[item[0]]
         return item[0], item[1].fit(min_count=part.min_count, max_size=part.max_size)
 
+    scalers: dict[str, Scaler] = {}
+    quantiles: dict[str, Quantiles] = {}
     with ThreadPoolExecutor() as pool:
+        numbers = pool.map(Stager.fit_numbers, stagers)
         vocabularies = dict(pool.map(fit, builders.items()))
+        for found_scalers, found_quantiles in numbers:
+            scalers.update(found_scalers)
+            quantiles.update(found_quantiles)
     return Encoder(vocabularies=vocabularies, scalers=scalers, quantiles=quantiles)
 
 
+def _as_rows(columns: Sequence[np.ndarray], num_rows: int, dtype: type[np.generic]) -> np.ndarray:
+    """Columns (n,) as a matrix (n, columns), some rows at a time so that they stay in the cache."""
+    rows = np.empty((num_rows, len(columns)), dtype)
+    for start in range(0, num_rows if columns else 0, INTERLEAVED_ROWS):
+        place = slice(start, start + INTERLEAVED_ROWS)
+        np.stack([column[place] for column in columns], axis=1, out=rows[place], casting="same_kind")
+    return rows
+
+
 def _numbers(part: Part, column: pa.Array) -> np.ndarray:
-    """Float64 values (width, n); nulls become NaN."""
+    """Values (width, n), float32 if they are so in the table, else float64; nulls become NaN."""
     if part.coding != "vector":
-        return np.asarray(pc.fill_null(column.cast(pa.float64()), math.nan))[None]
+        kind = pa.float32() if column.type == pa.float32() else pa.float64()
+        return np.asarray(pc.fill_null(column.cast(kind), math.nan))[None]
     rows, slots, flat = _list_slots(part, column)
     values = np.full((part.width, len(column)), math.nan)
     values[slots, rows] = np.asarray(flat, np.float64)

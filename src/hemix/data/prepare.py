@@ -9,6 +9,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from hemix.data.ahead import ahead
-from hemix.data.arrays import Allowance, in_chunks, sync_folder
+from hemix.data.arrays import Allowance, in_chunks, one_array, sync_folder
 from hemix.data.checks import OnBadRows
 from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
@@ -44,7 +45,7 @@ from hemix.data.vocabulary import VocabularyBuilder
 from hemix.errors import InputError, StoreError
 from hemix.schema import SPLITS, DataConfig
 
-CHUNK_ROWS = 131_072
+CHUNK_ROWS = 65_536
 STAGED_BYTES = 128 * 2**20
 """Half encoded rows that are kept in memory; more go to the disk."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -167,14 +168,13 @@ def _prepare_segment(
         with closing(SegmentBuilder(p, plan, folder, staging)) as build:
             build.stage()
             encoder = build.fit() if encoder is None else encoder
-            segment = build.write(encoder, quarantined=len(bad_rows), first=existing is None)
+            with ThreadPoolExecutor(1) as pool:
+                # beside the rows, which keep the disk busy and the processor half idle
+                saved = pool.submit(_save_encoder, plan, encoder, folder / "encoder", root) if not existing else None
+                segment = build.write(encoder, quarantined=len(bad_rows), first=existing is None)
+                encoder_files = saved.result() if saved else existing.encoder if existing else {}
         if bad_rows:
             write_quarantine(folder, bad_rows)
-        encoder_files: dict[str, FileEntry] = existing.encoder if existing else {}
-        if existing is None:
-            (folder / "encoder").mkdir()
-            encoder_files = {name: entry(written) for name, written in encoder.save(folder / "encoder").items()}
-            encoder_files |= write_pretrained(plan, encoder, folder / "encoder", root)
     shutil.rmtree(staging)
     for path in folder.rglob("*"):
         if path.is_dir():
@@ -188,6 +188,12 @@ def _prepare_segment(
         segments=segments,
         raw_columns={name: sources.columns(name) for name in config.tables},
     )
+
+
+def _save_encoder(plan: Plan, encoder: Encoder, folder: Path, root: Path) -> dict[str, FileEntry]:
+    folder.mkdir()
+    written = {name: entry(found) for name, found in encoder.save(folder).items()}
+    return written | write_pretrained(plan, encoder, folder, root)
 
 
 class SegmentBuilder:
@@ -274,7 +280,7 @@ class SegmentBuilder:
                 columns["weights"] = np.ones(len(table), np.float32)
             train = self.rows.add(columns)
             weights = None if train.all() else train.astype(np.int64)
-            raw = [_column(table, f"part{index}") for index in range(len(request.parts) + len(row.parts))]
+            raw = [table[f"part{index}"] for index in range(len(request.parts) + len(row.parts))]
             request.add(raw[: len(request.parts)], len(table), weights)
             row.add(raw[len(request.parts) :], len(table), weights)
 
@@ -284,7 +290,7 @@ class SegmentBuilder:
             columns = {key: _numpy(table, key) for key in ("user", "time", "item", "visible")}
             columns |= {f"where_{key}": _numpy(table, f"_hemix_where_{key}") for key in rows.selected}
             rows.add(columns)
-            raw = [_column(table, f"part{index}") for index in range(len(stager.parts))]
+            raw = [table[f"part{index}"] for index in range(len(stager.parts))]
             stager.add(raw, len(table), columns["visible"].astype(np.int64))
 
     def _stage_entities(self, place: str, seen: np.ndarray) -> None:
@@ -295,7 +301,7 @@ class SegmentBuilder:
             known = index < len(seen)
             weights = np.zeros(len(index), np.int64)
             weights[known] = seen[index[known]]
-            raw = [_column(table, f"part{number}") for number in range(len(stager.parts))]
+            raw = [table[f"part{number}"] for number in range(len(stager.parts))]
             stager.add(raw, len(table), weights)
 
     def fit(self) -> Encoder:
@@ -353,11 +359,5 @@ def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.maximum(np.pad(a, (0, size - len(a))), np.pad(b, (0, size - len(b))))
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    column = table[name]
-    # joining the chunks of a column copies it, even if there is one
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
 def _numpy(table: pa.Table, name: str) -> np.ndarray:
-    return np.asarray(_column(table, name))
+    return np.asarray(one_array(table[name]))

@@ -68,7 +68,8 @@ def connect(
     }
     if threads is not None:
         config["threads"] = str(threads)
-    connection = duckdb.connect(str(staging / "work.duckdb"), config=config)
+    # tables of our own are scratch: a database in memory spills them, too, and flushes nothing to the disk
+    connection = duckdb.connect(":memory:", config=config)
     connection.execute("SET enable_progress_bar = false")
     try:
         connection.execute(f"SET TimeZone = {literal(timezone or 'UTC')}")

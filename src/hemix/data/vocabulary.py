@@ -54,29 +54,29 @@ class VocabularyBuilder:
         self._values = pa.array([], self.kind)
         self._counts = np.zeros(0, np.int64)
 
-    def add(self, values: pa.Array, weights: np.ndarray | None) -> tuple[int, np.ndarray]:
+    def add(self, values: pa.ChunkedArray, weights: np.ndarray | None) -> tuple[int, np.ndarray]:
         """Add a chunk; `weights` counts how often training saw each value (None: once each).
 
-        Returns the chunk's number and its local codes (int32, `NO_VALUE` for nulls).
+        Returns the chunk's number and its local codes (as narrow as they can be, `NO_VALUE` for nulls).
         """
         if values.type != self.kind:
             values = values.cast(self.kind)
         encoded = values.dictionary_encode()
-        codes = np.asarray(pc.fill_null(encoded.indices, NO_VALUE)).astype(np.int32, copy=False)
-        size = len(encoded.dictionary)
-        if weights is not None and values.null_count:
-            seen = np.bincount(codes[codes >= 0], weights=weights[codes >= 0], minlength=size)
-        elif values.null_count:
-            seen = np.bincount(codes[codes >= 0], minlength=size)
-        else:
-            seen = np.bincount(codes, weights=weights, minlength=size)
+        # all chunks of a column share one dictionary
+        dictionary = encoded.chunk(0).dictionary if len(values) else self._values.slice(0, 0)
+        codes = np.zeros(len(values), np.int32)
+        if len(values):
+            np.concatenate([np.asarray(pc.fill_null(part.indices, NO_VALUE)) for part in encoded.chunks], out=codes)
+        # the code of a null is -1: its count comes first and is dropped
+        size = len(dictionary)
+        seen = np.bincount(codes - NO_VALUE, weights=weights, minlength=size + 1)[1:]
         chunk = len(self._codes)
         self._codes.append(np.zeros(0, np.int32))
-        self._pending.append((chunk, encoded.dictionary, seen.astype(np.int64)))
+        self._pending.append((chunk, dictionary, seen.astype(np.int64)))
         self._pending_size += size
         if self._pending_size > max(MIN_FOLD, len(self._values)):
             self._fold()
-        return chunk, codes
+        return chunk, codes.astype(np.int16) if size <= np.iinfo(np.int16).max else codes
 
     def _fold(self) -> None:
         """Merge pending dictionaries; global values keep their places, so that earlier codes stay right."""
