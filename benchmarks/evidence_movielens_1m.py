@@ -17,11 +17,11 @@ from hemix.data.prepare import prepare
 from hemix.data.store import Store
 from hemix.evaluate.compare import Comparison
 from hemix.experiment import Experiment
+from hemix.ledger import read
 from hemix.models.dlrm import DLRMConfig
 from hemix.recipes import movielens_1m
 from hemix.run import Run, train
 from hemix.run.compare import compare
-from hemix.study.ledger import read
 from hemix.study.tables import fill, render_markdown
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -21,9 +21,10 @@ LAYERS = (
     "objectives",
     "evaluate",
     "training",
-    "study",
+    "ledger",
     "experiment",
     "run",
+    "study",
     "recipes",
     "cli",
 )

@@ -11,8 +11,8 @@ from hemix.data.store import Store
 from hemix.errors import RunError
 from hemix.evaluate.predictions import Predictions
 from hemix.evaluate.report import Report
+from hemix.ledger import read
 from hemix.run import Run, train
-from hemix.study.ledger import read
 from run.clicks import OTHER_SPLIT, experiment, make_store
 
 

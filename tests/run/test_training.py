@@ -13,10 +13,10 @@ import torch
 from hemix.data.prepare import prepare
 from hemix.errors import ConfigError, RunError
 from hemix.experiment import Experiment
+from hemix.ledger import read
 from hemix.models import HeMixConfig
 from hemix.objectives import LogLoss
 from hemix.run import Run, train
-from hemix.study.ledger import read
 from hemix.training.checkpoint import load_tensors
 from hemix.training.folder import TIMINGS, RunFolder
 from run.clicks import OTHER_SPLIT, data_section, experiment, make_store, write_tables

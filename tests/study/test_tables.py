@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from hemix import ledger
 from hemix.errors import ConfigError, RunError
-from hemix.study import ledger, tables
-from study.test_ledger import entry
+from hemix.study import tables
+from test_ledger import entry
 
 PAGE = "# Results\n\n<!-- table: movielens -->\nold\n<!-- end -->\n\nText.\n"
 

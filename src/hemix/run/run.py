@@ -18,9 +18,9 @@ from hemix.evaluate.predictions import Origin, Predictions
 from hemix.evaluate.report import Report
 from hemix.evaluate.slices import Names, SliceReader, Training
 from hemix.experiment import Experiment
+from hemix.ledger import Entry, append, test_reads
 from hemix.ranker import Ranker
 from hemix.run.model_file import check_encoder, read_model
-from hemix.study.ledger import Entry, append, test_reads
 from hemix.training.config import BUDGET_KEYS
 from hemix.training.folder import RunFolder, read_json
 from hemix.training.trainer import resolve_device

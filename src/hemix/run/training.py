@@ -16,11 +16,11 @@ from hemix.errors import ConfigError, RunError
 from hemix.evaluate.evaluator import EvaluateConfig, measure, predict_split, rated
 from hemix.evaluate.predictions import Predictions
 from hemix.experiment import Experiment, differing_keys
+from hemix.ledger import append
 from hemix.objectives import build_objective
 from hemix.ranker import Ranker, build_ranker, check_memory
 from hemix.run.model_file import check_encoder, load_weights, write_model
 from hemix.run.run import Run
-from hemix.study.ledger import append
 from hemix.training.config import RESUMABLE_KEYS
 from hemix.training.environment import describe_environment, portable_path
 from hemix.training.folder import TIMINGS, RunFolder, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hemix.data.arrays import replace_file
 from hemix.errors import ConfigError, RunError, unknown_name
-from hemix.study.ledger import Entry, read
+from hemix.ledger import Entry, read
 
 MARK = re.compile(r"(<!-- table: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 OPEN = re.compile(r"<!-- table: (?P<name>[^\n]+?) -->")

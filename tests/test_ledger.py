@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from hemix import ledger
 from hemix.errors import RunError
-from hemix.study import ledger
-from hemix.study.ledger import Entry
+from hemix.ledger import Entry
 
 
 def entry(**changes):
