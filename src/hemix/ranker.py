@@ -10,16 +10,27 @@ another: it reads the `older` histories, which end at the cut, and nothing else.
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hemix.batch import Batch, Columns, Inputs, Requests
 from hemix.errors import ConfigError
-from hemix.models import MODELS, ModelConfig
+from hemix.models import MODELS, Backbone, ModelConfig
 from hemix.nn.embedding import FeatureEmbedding
-from hemix.nn.fields import State
+from hemix.nn.fields import Fields, State
 from hemix.nn.memory import available_memory
 from hemix.nn.ragged import Ragged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embedded:
+    """A batch as vectors: all that a backbone sees of it."""
+
+    request: Fields
+    candidate: Fields
+    histories: dict[str, tuple[Fields, Bool[Tensor, "R T"]]]
+    """Of each history that the model reads: its events, and which of them are there."""
+    offsets: Int[Tensor, " R_plus_1"]
 
 
 class Ranker(nn.Module):
@@ -58,6 +69,16 @@ class Ranker(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "N K"]:
         return self.score(self.encode(batch.requests), batch.candidates, batch.offsets)
 
+    def embed(self, batch: Batch) -> Embedded:
+        """The vectors of a batch, for those who want to look at them or change them: see `score_embedded`."""
+        read = {spec.name: batch.requests.histories[spec.name] for spec in self._histories}
+        return Embedded(
+            request=self.embedding.request(batch.requests.columns),
+            candidate=self.embedding.candidate(batch.candidates),
+            histories={name: self.embedding.history(name, history) for name, history in read.items()},
+            offsets=batch.offsets,
+        )
+
     def _encode_histories(self, requests: Requests, *, older: bool) -> State:
         state: State = {}
         for history in self._histories:
@@ -65,6 +86,19 @@ class Ranker(nn.Module):
                 events, attended = self.embedding.history(history.name, requests.histories[history.name])
                 state.update(self.backbone.encode_history(history.name, events, attended))
         return state
+
+
+def encode_embedded(backbone: Backbone, x: Embedded) -> State:
+    """What `Ranker.encode` returns for the batch that `x` was embedded from."""
+    histories: State = {}
+    for name, (events, attended) in x.histories.items():
+        histories.update(backbone.encode_history(name, events, attended))
+    return {**histories, **backbone.encode_request(x.request, histories)}
+
+
+def score_embedded(backbone: Backbone, x: Embedded) -> Float[Tensor, "N K"]:
+    """The logits of the batch that `x` was embedded from; differentiable in its vectors."""
+    return backbone.score(encode_embedded(backbone, x), x.candidate, Ragged(x.offsets, len(x.candidate.values)))
 
 
 TABLE_COPIES = 1.25

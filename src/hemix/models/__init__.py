@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hemix.batch import Inputs
-from hemix.models.backbone import Backbone
+from hemix.models.backbone import Attentive, Backbone, Residual
 from hemix.models.din import DIN, DINConfig
 from hemix.models.dlrm import DLRM, DLRMConfig
 from hemix.models.hemix import PRESETS, HeMix, HeMixConfig
@@ -36,12 +36,17 @@ MODELS: dict[str, ModelKind] = {
 }
 
 __all__ = [
+    "DIN",
+    "DLRM",
     "MODELS",
     "PRESETS",
+    "Attentive",
     "Backbone",
     "DINConfig",
     "DLRMConfig",
+    "HeMix",
     "HeMixConfig",
     "ModelConfig",
     "ModelKind",
+    "Residual",
 ]

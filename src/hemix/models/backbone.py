@@ -1,6 +1,11 @@
-"""What a model is to the ranker: three steps, each of which sees only what its result may depend on."""
+"""What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
-from typing import Protocol, runtime_checkable
+A model may also show what happens inside it, by one method each: `Attentive` and `Residual`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,4 +28,49 @@ class Backbone(Protocol):
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
         """Logits of the candidates in row order, from all that the other two steps returned."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionMap:
+    """How queries of one kind look at the events of one history. The weights are those of the forward pass."""
+
+    history: str
+    kind: Literal["fixed", "dynamic", "target"]
+    """Learned queries of the model; tokens of the features; the candidate itself."""
+    weights: Float[Tensor, "N Q H T"]
+    """Of each row, query and head; 0 where there is no event."""
+    adds_to_one: bool
+    """A softmax; else the weights are strengths, which may be below zero."""
+    answers: Float[Tensor, "N Q E"]
+    """What each query gets from the history, as it goes into the rest of the model."""
+    queries: Float[Tensor, "Q D"] | None = None
+    """Of `fixed` queries: the vectors by which they ask."""
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A model whose attention to events can be looked at."""
+
+    def attention(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[AttentionMap]:
+        """The attention of `score` with these arguments; histories and kinds that the model lacks are left out."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """What one part of a block adds to the residual stream."""
+
+    name: str
+    stream: Float[Tensor, "N M D"]
+    """The tokens before."""
+    added: Float[Tensor, "N M D"]
+
+
+@runtime_checkable
+class Residual(Protocol):
+    """A model of blocks that add to a stream of tokens."""
+
+    def updates(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[Update]:
+        """What the blocks of `score` add with these arguments, in order."""
         ...

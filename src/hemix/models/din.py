@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config
-from hemix.models.histories import comparable_histories, prefixed, under
+from hemix.models.backbone import AttentionMap
+from hemix.models.histories import comparable_histories, prefixed, target_maps, under
 from hemix.nn.activation import Activation, build_activation
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mlp import MLP, SplitLinear
@@ -81,3 +82,7 @@ class DIN(nn.Module):
         interests = [attention(candidate, under(name, state), ragged) for name, attention in self._attention.items()]
         own = torch.cat([candidate.values, *interests], dim=1)
         return self.rest(self.first.candidate(own, ragged.spread(state["request"])))
+
+    def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
+        """Of each candidate over each history."""
+        return target_maps(self._attention, state, candidate, ragged)

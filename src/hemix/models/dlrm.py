@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from hemix.batch import FieldSpec, HistorySpec, Inputs
 from hemix.config import Config
-from hemix.models.histories import comparable_histories, named_histories, prefixed, under
+from hemix.models.backbone import AttentionMap
+from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
 from hemix.nn.fields import Fields, Layout, Layouts, State, common_width
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
@@ -125,6 +126,10 @@ class DLRM(nn.Module):
         own = _products(vectors, self.candidate_pairs)
         top = torch.cat([own, crossed, *([values] if self._config.embeddings_to_top else dense)], dim=1)
         return self.rest(self.first.candidate(top, ragged.spread(state["top"])))
+
+    def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
+        """Of each candidate over each history, under `target_attention`; nothing where histories are averaged."""
+        return target_maps(self._attention, state, candidate, ragged)
 
 
 class _Split:

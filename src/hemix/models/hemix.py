@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config
+from hemix.models.backbone import AttentionMap, Update
 from hemix.models.histories import find_history, prefixed, under
-from hemix.nn.attention import over_candidates, over_events, split_heads
+from hemix.nn.attention import event_weights, over_candidates, over_events, split_heads
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.grouped_linear import GroupedLinear
 from hemix.nn.mlp import SplitLinear, Towers
@@ -136,7 +137,8 @@ class HeMix(nn.Module):
                 self._queries[group] = MixedQueries(layouts.histories[name].width, dynamic, fixed, config)
                 num_tokens += dynamic + fixed
         self.queries = nn.ModuleDict(self._queries)
-        self.blocks = nn.ModuleList([HeteroMixer(num_tokens, config) for _ in range(config.num_blocks)])
+        self._blocks = [HeteroMixer(num_tokens, config) for _ in range(config.num_blocks)]
+        self.blocks = nn.ModuleList(self._blocks)
         self.final_norm = build_norm(config.norm_kind, config.token_dim) if config.pre_norm else nn.Identity()
         self.towers = Towers(config.token_dim, config.tower_hidden, len(inputs.tasks))
 
@@ -153,17 +155,40 @@ class HeMix(nn.Module):
             x = block(x)
         return self.towers(self.final_norm(x).mean(dim=1))
 
+    def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
+        """Of the dynamic and the fixed queries over each history."""
+        of_group = self._split_tokens(state, candidate, ragged)
+        maps = []
+        for group, queries in self._queries.items():
+            name = self._history[group] or ""
+            maps += queries.look(name, of_group[group], under(name, state), ragged)
+        return maps
+
+    def updates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Update]:
+        """Of mixing and FFN of each block."""
+        x, found = self.mixer_input(state, candidate, ragged), []
+        for place, block in enumerate(self._blocks, 1):
+            for name, part, norm in block.parts():
+                added, after = block.add(x, part, norm)
+                found.append(Update(name=f"block {place} {name}", stream=x, added=added))
+                x = after
+        return found
+
+    def _split_tokens(self, state: State, candidate: Fields, ragged: Ragged) -> dict[str, Tensor]:
+        """The feature tokens, by the history that they query."""
+        tokens = self.tokenizer(candidate.values, ragged.spread(state["tokenizer"]))
+        return dict(zip(("global", "real_time"), tokens.split(self._split, dim=1), strict=True))
+
     def mixer_input(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N M D"]:
         """[T_R ; T_G ; NS], in each T the dynamic rows before the fixed ones."""
-        tokens = self.tokenizer(candidate.values, ragged.spread(state["tokenizer"]))
-        of_group = dict(zip(("global", "real_time"), tokens.split(self._split, dim=1), strict=True))
+        of_group = self._split_tokens(state, candidate, ragged)
         parts = []
         for group in ("real_time", "global"):
             name = self._history[group]
             if name is not None:
                 encoded = under(name, state)
                 parts += [self._queries[group](of_group[group], encoded, ragged), ragged.spread(encoded["fixed"])]
-        return torch.cat([*parts, tokens], dim=1)
+        return torch.cat([*parts, *of_group.values()], dim=1)
 
 
 class Tokenizer(nn.Module):
@@ -218,8 +243,7 @@ class MixedQueries(nn.Module):
         sequence = self.event_norm(self.events(events))
         keys = split_heads(self.key(sequence), self.num_heads)
         values = split_heads(self.value(sequence), self.num_heads)
-        queries = self.fixed_query(self.query_norm(self.fixed)[:, None]).transpose(0, 1)
-        queries = queries.expand(len(events), -1, -1)
+        queries = self._fixed_queries().expand(len(events), -1, -1)
         present = attended.any(dim=1)
         empty = self.empty[self.num_dynamic :]
         if events.shape[1] == 0:
@@ -235,10 +259,33 @@ class MixedQueries(nn.Module):
         attended = encoded["attended"]
         if attended.shape[1] == 0:
             return empty.expand(len(tokens), -1, -1)
-        queries = self.dynamic_query(self.query_norm(tokens).transpose(0, 1)).transpose(0, 1)
+        queries = self._dynamic_queries(tokens)
         present = attended.any(dim=1)
         found = over_candidates(queries, encoded["keys"], encoded["values"], _finite(attended, present), ragged)
         return torch.where(ragged.spread(present)[:, None, None], self.output(found), empty)
+
+    def look(self, name: str, tokens: Float[Tensor, "N Q D"], encoded: State, ragged: Ragged) -> list[AttentionMap]:
+        """Weights and answers of the dynamic and of the fixed queries over the history `name`."""
+        keys, attended = encoded["keys"], encoded["attended"]
+        fixed = self._fixed_queries()
+        of_fixed = event_weights(fixed.expand(len(keys), -1, -1), keys, attended)
+        of_dynamic = event_weights(self._dynamic_queries(tokens), ragged.spread(keys), ragged.spread(attended))
+        dynamic_answers, fixed_answers = self(tokens, encoded, ragged), ragged.spread(encoded["fixed"])
+        return [
+            AttentionMap(
+                history=name, kind="dynamic", weights=of_dynamic, adds_to_one=True, answers=dynamic_answers
+            ),
+            AttentionMap(
+                history=name, kind="fixed", weights=ragged.spread(of_fixed), adds_to_one=True,
+                answers=fixed_answers, queries=fixed[0],
+            ),
+        ]  # fmt: skip
+
+    def _fixed_queries(self) -> Float[Tensor, "1 F D"]:
+        return self.fixed_query(self.query_norm(self.fixed)[:, None]).transpose(0, 1)
+
+    def _dynamic_queries(self, tokens: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
+        return self.dynamic_query(self.query_norm(tokens).transpose(0, 1)).transpose(0, 1)
 
 
 def _finite(attended: Bool[Tensor, "R T"], present: Bool[Tensor, " R"]) -> Bool[Tensor, "R T"]:
@@ -258,11 +305,20 @@ class HeteroMixer(nn.Module):
         self.ffn_norm = build_norm(config.norm_kind, config.token_dim)
 
     def forward(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
-        if self.pre_norm:
-            x = x + self.mixing(self.mixing_norm(x))
-            return x + self.ffn(self.ffn_norm(x))
-        x = self.mixing_norm(x + self.mixing(x))
-        return self.ffn_norm(x + self.ffn(x))
+        for _, part, norm in self.parts():
+            _, x = self.add(x, part, norm)
+        return x
+
+    def parts(self) -> tuple[tuple[str, nn.Module, nn.Module], ...]:
+        """Name, map and norm of what the block adds, in order."""
+        return ("mixing", self.mixing, self.mixing_norm), ("ffn", self.ffn, self.ffn_norm)
+
+    def add(
+        self, x: Float[Tensor, "N M D"], part: nn.Module, norm: nn.Module
+    ) -> tuple[Float[Tensor, "N M D"], Float[Tensor, "N M D"]]:
+        """What `part` adds to the tokens, and the tokens afterwards."""
+        added = part(norm(x)) if self.pre_norm else part(x)
+        return added, x + added if self.pre_norm else norm(x + added)
 
 
 class HeteroMixing(nn.Module):

@@ -1,8 +1,13 @@
 """Which histories a model reads: names from its configuration against what the data has."""
 
+from collections.abc import Mapping
+
 from hemix.batch import HistorySpec, Inputs
 from hemix.errors import ConfigError, suggestion
-from hemix.nn.fields import State
+from hemix.models.backbone import AttentionMap
+from hemix.nn.fields import Fields, State
+from hemix.nn.ragged import Ragged
+from hemix.nn.target_attention import TargetAttention
 
 
 def find_history(inputs: Inputs, name: str, key: str) -> HistorySpec:
@@ -45,3 +50,22 @@ def under(name: str, state: State) -> State:
     """What `prefixed` put under the history's name."""
     start = f"{name}."
     return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+
+
+def target_maps(
+    attention: Mapping[str, TargetAttention], state: State, candidate: Fields, ragged: Ragged
+) -> list[AttentionMap]:
+    """What target attention over some histories looks at: one query, the candidate itself."""
+    maps = []
+    for name, unit in attention.items():
+        encoded = under(name, state)
+        maps.append(
+            AttentionMap(
+                history=name,
+                kind="target",
+                weights=unit.weights(candidate, encoded, ragged)[:, None, None],
+                adds_to_one=unit.softmax,
+                answers=unit(candidate, encoded, ragged)[:, None],
+            )
+        )
+    return maps

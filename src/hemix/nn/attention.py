@@ -4,6 +4,7 @@ Queries come from the request (R, Q, d) or from its candidates (N, Q, d). A padd
 without events has no answer here: `over_events` and `over_candidates` return finite values for it, to be replaced.
 """
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,3 +42,17 @@ def over_candidates(
         return over_events(rows.flatten(1, 2), keys, values, attended).unflatten(1, rows.shape[1:3])
 
     return ragged.map(attend, queries, keys, values, attended)
+
+
+def event_weights(
+    queries: Float[Tensor, "R Q D"], keys: Float[Tensor, "R H T d"], attended: Bool[Tensor, "R T"]
+) -> Float[Tensor, "R Q H T"]:
+    """How much each query looks at each event, by head: the softmax inside `over_events`, written out.
+
+    Weights over the events of a request add up to 1; they are all 0 for a request without events, and where T is 0.
+    """
+    heads = split_heads(queries, keys.shape[1])
+    scores = heads @ keys.transpose(2, 3) / keys.shape[3] ** 0.5
+    absent = ~attended[:, None, None, :]
+    weights = scores.masked_fill(absent, torch.finfo(scores.dtype).min).softmax(dim=3)
+    return weights.masked_fill(absent, 0.0).transpose(1, 2)

@@ -70,6 +70,13 @@ class TargetAttention(nn.Module):
             return events.new_zeros(len(queries), self.width)
         return ragged.map(self._pool, queries, events, encoded["projected"], encoded["attended"])
 
+    def weights(self, candidate: Fields, encoded: State, ragged: Ragged) -> Float[Tensor, "N T"]:
+        """How much each candidate counts each event; 0 where there is none. All pairs at once: for few candidates."""
+        queries, events = candidate.select(self.shared).values, encoded["events"]
+        if events.shape[1] == 0:
+            return events.new_zeros(len(queries), 0)
+        return ragged.map(self._weigh, queries, events, encoded["projected"], encoded["attended"])
+
     def _pool(
         self,
         queries: Float[Tensor, "B C d"],
@@ -94,6 +101,15 @@ class TargetAttention(nn.Module):
         projected: Float[Tensor, "B T H"],
         attended: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B C E"]:
+        return torch.bmm(self._weigh(queries, events, projected, attended), events)
+
+    def _weigh(
+        self,
+        queries: Float[Tensor, "B C d"],
+        events: Float[Tensor, "B T E"],
+        projected: Float[Tensor, "B T H"],
+        attended: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B C T"]:
         own, _, difference, product, _ = self._weights()
         maps = (queries[:, :, None, :] * product).flatten(1, 2)
         pairs = torch.bmm(events[..., : self.shared_width], maps.transpose(1, 2))
@@ -103,4 +119,4 @@ class TargetAttention(nn.Module):
         absent = ~attended[:, :, None]
         if self.softmax:
             weights = weights.masked_fill(absent, torch.finfo(weights.dtype).min).softmax(dim=1)
-        return torch.bmm(weights.masked_fill(absent, 0.0).transpose(1, 2), events)
+        return weights.masked_fill(absent, 0.0).transpose(1, 2)

@@ -1,0 +1,124 @@
+"""What models show of their inside is what happens in the forward pass."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from conformance.rankers import CONFIGS
+from factories import make_batch, make_inputs
+from hemix.models import DIN, DLRM, Attentive, HeMix, Residual
+from hemix.models.backbone import AttentionMap
+from hemix.models.histories import under
+from hemix.nn.fields import Fields, State
+from hemix.nn.ragged import Ragged
+from hemix.ranker import Ranker, build_ranker, encode_embedded, score_embedded
+
+INPUTS = make_inputs()
+COUNTS = (1, 4, 2, 7, 1, 3)
+LENGTHS = {"global": (0, 9, 0, 3, 1, 2), "real_time": (2, 0, 0, 9, 1, 4)}
+
+
+@pytest.fixture(params=CONFIGS, scope="module")
+def ranker(request: pytest.FixtureRequest) -> Ranker:
+    ranker = build_ranker(INPUTS, CONFIGS[request.param], seed=1).double()
+    random = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in ranker.backbone.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=random)
+    return ranker.eval()
+
+
+def steps(ranker: Ranker, lengths: dict[str, tuple[int, ...]] | None = None) -> tuple[State, Fields, Ragged, Tensor]:
+    batch = make_batch(INPUTS, counts=COUNTS, lengths=lengths or LENGTHS, dtype=torch.float64)
+    x = ranker.embed(batch)
+    return encode_embedded(ranker.backbone, x), x.candidate, Ragged(x.offsets, batch.num_rows), ranker(batch)
+
+
+def test_embedded_batches_score_the_same(ranker: Ranker) -> None:
+    batch = make_batch(INPUTS, counts=COUNTS, lengths=LENGTHS, dtype=torch.float64)
+    assert torch.equal(score_embedded(ranker.backbone, ranker.embed(batch)), ranker(batch))
+
+
+@torch.no_grad()
+def test_weights_are_there_for_events_only(ranker: Ranker) -> None:
+    backbone = ranker.backbone
+    assert isinstance(backbone, Attentive)
+    state, candidate, ragged, _ = steps(ranker)
+    for found in backbone.attention(state, candidate, ragged):
+        events = torch.arange(found.weights.shape[3]) < ragged.spread(torch.tensor(LENGTHS[found.history]))[:, None]
+        shown = events[:, None, None, :].expand_as(found.weights)
+        assert (found.weights[~shown] == 0).all()
+        assert found.weights[shown].abs().sum() > 0
+        if found.adds_to_one:
+            has_events = events.any(dim=1).double()[:, None, None].expand(found.weights.shape[:3])
+            torch.testing.assert_close(found.weights.sum(dim=3), has_events)
+
+
+@torch.no_grad()
+def test_weights_give_the_answers(ranker: Ranker) -> None:
+    """The explicit weights times the values are what the forward pass takes from the history, to 1e-5."""
+    state, candidate, ragged, _ = steps(ranker)
+    backbone = ranker.backbone
+    assert isinstance(backbone, Attentive)
+    maps = backbone.attention(state, candidate, ragged)
+    if isinstance(backbone, HeMix):
+        assert {(found.history, found.kind) for found in maps} == {
+            (name, kind) for name in LENGTHS for kind in ("fixed", "dynamic")
+        }
+    for found in maps:
+        encoded = under(found.history, state)
+        expected = values_by(backbone, found, encoded, ragged)
+        has_events = ragged.spread(encoded["attended"]).any(dim=1)
+        torch.testing.assert_close(found.answers[has_events], expected[has_events], rtol=1e-5, atol=1e-5)
+
+
+def values_by(backbone: object, found: AttentionMap, encoded: State, ragged: Ragged) -> Tensor:
+    if isinstance(backbone, DIN | DLRM):
+        return (found.weights[:, :, 0] @ ragged.spread(encoded["events"])).double()
+    assert isinstance(backbone, HeMix)
+    group = next(group for group, name in backbone._history.items() if name == found.history)
+    heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))
+    return backbone.queries[group].output(heads.flatten(2))
+
+
+@torch.no_grad()
+def test_the_answers_are_what_is_mixed(ranker: Ranker) -> None:
+    """The maps of HeMix are the rows of the mixer's input, dynamic before fixed, real-time before global."""
+    if not isinstance(ranker.backbone, HeMix):
+        pytest.skip("has no mixer")
+    state, candidate, ragged, _ = steps(ranker)
+    maps = {(found.history, found.kind): found.answers for found in ranker.backbone.attention(state, candidate, ragged)}
+    order = [(name, kind) for name in ("real_time", "global") for kind in ("dynamic", "fixed")]
+    answers = torch.cat([maps[key] for key in order], dim=1)
+    assert torch.equal(ranker.backbone.mixer_input(state, candidate, ragged)[:, : answers.shape[1]], answers)
+
+
+@torch.no_grad()
+def test_no_history_at_all(ranker: Ranker) -> None:
+    none = (0,) * len(COUNTS)
+    state, candidate, ragged, _ = steps(ranker, {"global": none, "real_time": none})
+    assert isinstance(ranker.backbone, Attentive)
+    assert all(found.weights.numel() == 0 for found in ranker.backbone.attention(state, candidate, ragged))
+
+
+@torch.no_grad()
+def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
+    """Two per block; where norms come before, the stream is the sum of what was added."""
+    backbone = ranker.backbone
+    if not isinstance(backbone, HeMix):
+        assert not isinstance(backbone, Residual)
+        return
+    state, candidate, ragged, logits = steps(ranker)
+    updates = backbone.updates(state, candidate, ragged)
+    assert [update.name for update in updates] == [
+        f"block {block} {part}" for block in range(1, len(backbone.blocks) + 1) for part in ("mixing", "ffn")
+    ]
+    x = backbone.mixer_input(state, candidate, ragged)
+    assert torch.equal(updates[0].stream, x)
+    for block, update in zip(backbone.blocks, updates[::2], strict=True):
+        torch.testing.assert_close(update.stream, x)
+        x = block(x)
+    torch.testing.assert_close(backbone.towers(backbone.final_norm(x).mean(dim=1)), logits)
+    if len(backbone.blocks) == 4:
+        total = updates[0].stream + torch.stack([update.added for update in updates]).sum(dim=0)
+        torch.testing.assert_close(total, x)
