@@ -20,6 +20,7 @@ from hemix.nn.embedding import FeatureEmbedding
 from hemix.nn.fields import Fields, State
 from hemix.nn.memory import available_memory
 from hemix.nn.ragged import Ragged
+from hemix.nn.towers import ExpertTowers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +79,22 @@ class Ranker(nn.Module):
             histories={name: self.embedding.history(name, history) for name, history in read.items()},
             offsets=batch.offsets,
         )
+
+    def expert_gates(self, batch: Batch) -> tuple[Float[Tensor, "N G E"], ...]:
+        """What the gates of the towers took of which expert, level by level (`ExpertTowers.gates`); no experts: ()."""
+        found: list[Tensor] = []
+
+        def look(towers: nn.Module, x: tuple[Tensor]) -> None:
+            assert isinstance(towers, ExpertTowers)
+            found.extend(towers.gates(*x))
+
+        hooks = [part.register_forward_pre_hook(look) for part in self.modules() if isinstance(part, ExpertTowers)]
+        try:
+            self(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return tuple(found)
 
     def _encode_histories(self, requests: Requests, *, older: bool) -> State:
         state: State = {}

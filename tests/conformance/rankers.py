@@ -1,6 +1,7 @@
 """The rankers that every model must offer for the conformance tests: small, at least one per entry of `MODELS`."""
 
 from hemix.models import MODELS, DINConfig, DLRMConfig, HeMixConfig, ModelConfig
+from hemix.nn.towers import MMoEConfig, PLEConfig
 
 HEMIX = HeMixConfig(
     embedding_dim=8,
@@ -24,5 +25,9 @@ CONFIGS: dict[str, ModelConfig] = {
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), history_pooling="target_attention"
     ),
     "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
+    "hemix, ple": HEMIX.model_copy(update={"num_blocks": 1, "towers": PLEConfig(expert_hidden=(16,))}),
+    "dlrm, mmoe": DLRMConfig(
+        embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), towers=MMoEConfig(expert_hidden=(16,))
+    ),
 }
 assert {config.name for config in CONFIGS.values()} == set(MODELS)

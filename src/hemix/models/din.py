@@ -1,7 +1,7 @@
 """DIN: deep interest network (KDD 2018, https://arxiv.org/abs/1706.06978).
 
     interest_s = sum_t a(q, e_t) e_t        for each history s; a: nn/target_attention.py
-    logits     = W MLP([request ; candidate ; interest_1 ; ...]) + b
+    logits     = towers(MLP([request ; candidate ; interest_1 ; ...]))       default: one linear map; nn/towers.py
 
 Filled gaps and differences: docs/models/din.md. Parity test: tests/parity/test_din.py.
 """
@@ -22,6 +22,7 @@ from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
+from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -42,6 +43,10 @@ class DINConfig(Config):
     hidden: tuple[Width, ...] = Field(default=(200, 80), min_length=1)
     """Widths of the hidden layers over all fields."""
     activation: Activation = "dice"
+    towers: TowersConfig = SharedBottomConfig()
+    """What stands between the hidden layers and the tasks."""
+    tower_hidden: tuple[Width, ...] = ()
+    """Widths of the hidden layers of each task's own tower."""
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing or shares no field."""
@@ -69,7 +74,7 @@ class DIN(nn.Module):
         self.rest = nn.Sequential(
             build_activation(config.activation, config.hidden[0]),
             MLP(config.hidden[0], config.hidden[1:], config.activation),
-            nn.Linear(config.hidden[-1], len(inputs.tasks)),
+            build_towers(config.towers, config.hidden[-1], config.tower_hidden, len(inputs.tasks)),
         )
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:

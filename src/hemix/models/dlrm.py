@@ -2,7 +2,7 @@
 
     z_0    = MLP_bottom(numbers)                       numbers of request and candidate, each with a flag where missing
     Z      = {<z_i, z_j> : i < j}                      z: z_0, every embedded field, every pooled history field
-    logits = MLP_top([Z ; z_0 ; z_1 ; ...])
+    logits = towers(MLP_top([Z ; z_0 ; z_1 ; ...]))    default: one linear map; nn/towers.py
 
 A history is a multi-valued feature: each event field, pooled over the events, is one z. Filled gaps and differences:
 docs/models/dlrm.md. Parity test: tests/parity/test_dlrm.py.
@@ -23,6 +23,7 @@ from hemix.nn.fields import Fields, Layout, Layouts, State, common_width
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
+from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -43,6 +44,10 @@ class DLRMConfig(Config):
     top_hidden: tuple[Width, ...] = Field(default=(256, 128), min_length=1)
     embeddings_to_top: bool = True
     """Give the top MLP all vectors z; false: only z_0, as in the paper."""
+    towers: TowersConfig = SharedBottomConfig()
+    """What stands between the top MLP and the tasks."""
+    tower_hidden: tuple[Width, ...] = ()
+    """Widths of the hidden layers of each task's own tower."""
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing or cannot be compared."""
@@ -94,7 +99,8 @@ class DLRM(nn.Module):
             len(self.candidate_pairs) + num_request * num_candidate + to_top[1] * self._width,
             hidden[0],
         )
-        self.rest = nn.Sequential(nn.ReLU(), MLP(hidden[0], hidden[1:]), nn.Linear(hidden[-1], num_tasks))
+        towers = build_towers(self._config.towers, hidden[-1], self._config.tower_hidden, num_tasks)
+        self.rest = nn.Sequential(nn.ReLU(), MLP(hidden[0], hidden[1:]), towers)
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         if name in self._attention:

@@ -5,7 +5,7 @@
     X      = [T_R ; T_G ; NS]
     X     <- AddNorm(X, unfuse(relu(fuse(X)_m WL_m + bL_m) WR_m + bR_m))    HeteroMixing: one map per head m
     X     <- AddNorm(X, gelu(X_t W1_t + b1_t) W2_t + b2_t)                  HeteroFFN: one per token t
-    logits = tower_k(mean_t X)
+    logits = tower_k(mean_t X)                                              or behind experts: nn/towers.py
 
 Keys, values and the outputs of the fixed queries depend on a history alone, the request's part of W1 on the request
 alone: each is computed once per request. What is the paper's, what is read from others and what is filled in:
@@ -27,9 +27,10 @@ from hemix.models.histories import find_history, prefixed, under
 from hemix.nn.attention import event_weights, over_candidates, over_events, split_heads
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.grouped_linear import GroupedLinear
-from hemix.nn.mlp import SplitLinear, Towers
+from hemix.nn.mlp import SplitLinear
 from hemix.nn.norm import NormKind, PerTokenLayerNorm, build_norm
 from hemix.nn.ragged import Ragged
+from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 
 MAX_TOKENIZER_HIDDEN = 4096
 MAX_POST_NORM_BLOCKS = 3
@@ -63,7 +64,10 @@ class HeMixConfig(Config):
     ffn_expansion: Count = 4
     tokenizer_hidden: Count | None = None
     """Hidden width of the tokenizer; None: twice its output, at most 4096."""
+    towers: TowersConfig = SharedBottomConfig()
+    """What stands between the pooled tokens and the tasks."""
     tower_hidden: tuple[Count, ...] = (128, 64)
+    """Widths of the hidden layers of each task's own tower."""
     norm_position: Literal["auto", "post", "pre"] = "auto"
     """`auto`: post up to 3 blocks, pre (and one final norm) above."""
     norm: Literal["auto", "layer_norm", "rms_norm"] = "auto"
@@ -140,7 +144,7 @@ class HeMix(nn.Module):
         self._blocks = [HeteroMixer(num_tokens, config) for _ in range(config.num_blocks)]
         self.blocks = nn.ModuleList(self._blocks)
         self.final_norm = build_norm(config.norm_kind, config.token_dim) if config.pre_norm else nn.Identity()
-        self.towers = Towers(config.token_dim, config.tower_hidden, len(inputs.tasks))
+        self.towers = build_towers(config.towers, config.token_dim, config.tower_hidden, len(inputs.tasks))
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         group = next(group for group, history in self._history.items() if history == name)
