@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 
 from hemix.data.arrays import in_chunks, replace_file
 from hemix.data.checks import BadRow
 from hemix.data.fields import Plan
-from hemix.data.manifest import FileEntry, Manifest, file_entry
+from hemix.data.manifest import FileEntry, Manifest, entry, file_entry
 from hemix.data.queries import FROM, INDEX, KEY, PRINT, Preparing, window_keys
 from hemix.data.sources import literal, quote
 
@@ -50,25 +51,42 @@ def write_keys(p: Preparing, plan: Plan, folder: Path) -> dict[str, FileEntry]:
         keys = ", ".join(window_keys(window.feature.by))
         queries[f"window{window.index}"] = f"SELECT {keys}, time, n FROM new_counts{window.index} ORDER BY {keys}, time"
     return {
-        f"keys/{name}.parquet": _write_parquet(p, query, folder / "keys" / f"{name}.parquet")
+        f"keys/{name}.parquet": _write_parquet(p.connection, query, folder / "keys" / f"{name}.parquet")
         for name, query in queries.items()
     }
 
 
-def _write_parquet(p: Preparing, query: str, path: Path) -> FileEntry:
+def join_keys(connection: duckdb.DuckDBPyConnection, segments: Sequence[Path], folder: Path) -> dict[str, FileEntry]:
+    """Write the keys of some segments one after the other."""
+    (folder / "keys").mkdir()
+    connection.execute("SET preserve_insertion_order = true")
+    written: dict[str, FileEntry] = {}
+    for path in sorted((segments[0] / "keys").iterdir()):
+        listed = ", ".join(literal(segment / "keys" / path.name) for segment in segments)
+        query = f"SELECT * FROM read_parquet([{listed}], union_by_name = true)"
+        written[f"keys/{path.name}"] = _write_parquet(connection, query, folder / "keys" / path.name)
+    connection.execute("SET preserve_insertion_order = false")
+    return written
+
+
+def _write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> FileEntry:
     """By pyarrow and in order: DuckDB's own writer lays rows out by thread."""
-    reader = p.connection.sql(query).to_arrow_reader(ROWS_PER_GROUP)
+    reader = connection.sql(query).to_arrow_reader(ROWS_PER_GROUP)
     with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
         for table in in_chunks(reader, ROWS_PER_GROUP):
             writer.write_table(table, row_group_size=ROWS_PER_GROUP)
     return file_entry(path)
 
 
-def write_quarantine(folder: Path, bad_rows: Sequence[BadRow]) -> None:
-    """`quarantine.csv`: file, row and reason of every row that was set aside."""
+def write_quarantine(folder: Path, bad_rows: Sequence[BadRow], root: Path) -> dict[str, FileEntry]:
+    """`quarantine.csv`: file (seen from `root`, if it is below), row and reason of every row that was set aside."""
+    if not bad_rows:
+        return {}
     lines = ["table,file,row,reason"]
-    lines += [
-        ",".join('"' + str(cell).replace('"', '""') + '"' for cell in (bad.table, bad.file, bad.row, bad.reason))
-        for bad in bad_rows
-    ]
-    replace_file(folder / QUARANTINE, ("\n".join(lines) + "\n").encode())
+    for bad in bad_rows:
+        path = Path(bad.file)
+        file = path.relative_to(root).as_posix() if path.is_relative_to(root) else bad.file
+        lines.append(
+            ",".join('"' + str(cell).replace('"', '""') + '"' for cell in (bad.table, file, bad.row, bad.reason))
+        )
+    return {QUARANTINE: entry(replace_file(folder / QUARANTINE, ("\n".join(lines) + "\n").encode()))}

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +13,7 @@ from hemix.batch import Inputs
 from hemix.config import Config
 from hemix.data.arrays import Written, content_hash, replace_file
 from hemix.errors import StoreError
-from hemix.schema import DataConfig
+from hemix.schema import SPLITS, DataConfig
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -33,6 +35,17 @@ class SplitCount(Config):
     """Rows with label 1, by task."""
     unlabelled: tuple[int, ...] = ()
     """Rows whose label is masked, by task."""
+
+    @staticmethod
+    def sum(counts: Sequence["SplitCount"], *, like: "SplitCount") -> "SplitCount":
+        """All of them together; `like` says how many tasks there are, also where there are no counts."""
+        tasks = range(len(like.positives))
+        return SplitCount(
+            requests=sum(count.requests for count in counts),
+            rows=sum(count.rows for count in counts),
+            positives=tuple(sum(count.positives[task] for count in counts) for task in tasks),
+            unlabelled=tuple(sum(count.unlabelled[task] for count in counts) for task in tasks),
+        )
 
 
 class Segment(Config):
@@ -78,6 +91,22 @@ class Manifest(Config):
         text = json.dumps({name: entry.sha256 for name, entry in sorted(self.encoder.items())})
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def places(self, split: str) -> list[tuple[Segment, str]]:
+        """Where the rows of train, valid or test stand: segments, with the split that they were given in each."""
+        *older, newest = self.segments
+        return [*self.older_places(older, split), (newest, split)]
+
+    def older_places(self, older: Sequence[Segment], split: str) -> list[tuple[Segment, str]]:
+        """`places` within segments that are not the newest: if splits move on, all of their rows are for training."""
+        if not moves_on(self.config):
+            return [(segment, split) for segment in older]
+        return [(segment, name) for segment in older for name in SPLITS if split == "train"]
+
+    def count(self, split: str) -> SplitCount:
+        """What train, valid or test holds, all segments together."""
+        counts = [segment.splits[name] for segment, name in self.places(split)]
+        return SplitCount.sum(counts, like=counts[-1])
+
     def _canonical(self) -> bytes:
         values = self.model_dump(mode="json")
         # folder names are given by the order of work, not by the data
@@ -121,6 +150,16 @@ class Manifest(Config):
                 f"again."
             )
         return manifest
+
+
+def moves_on(config: DataConfig) -> bool:
+    """Whether validation and test are the newest rows, so that earlier ones become training rows."""
+    return config.split.by in ("time", "user_time") and not isinstance(config.examples.table, dict)
+
+
+def new_folder() -> str:
+    """A name for the folder of a segment that no other segment has."""
+    return f"segment-{uuid.uuid4().hex[:12]}"
 
 
 def entry(written: Written) -> FileEntry:

@@ -8,7 +8,7 @@ in place.
 import errno
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -20,11 +20,12 @@ import pyarrow as pa
 from hemix.data.ahead import ahead
 from hemix.data.arrays import Allowance, in_chunks, one_array, sync_folder
 from hemix.data.checks import OnBadRows
+from hemix.data.compact import make_room
 from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
 from hemix.data.inputs import check_histories, make_inputs, write_pretrained
 from hemix.data.keys import known_tables, write_keys, write_quarantine
-from hemix.data.manifest import MANIFEST, FileEntry, Manifest, Segment, SplitCount, entry
+from hemix.data.manifest import MANIFEST, FileEntry, Manifest, Segment, SplitCount, entry, moves_on, new_folder
 from hemix.data.queries import (
     Preparing,
     create_entity_rows,
@@ -39,8 +40,8 @@ from hemix.data.queries import (
 )
 from hemix.data.rules import check_tables
 from hemix.data.segment import EventRows, ExampleRows, Files, write_entities, write_events, write_examples
-from hemix.data.sources import Sources, connect, first_lines
-from hemix.data.store import Store, moves_on
+from hemix.data.sources import BadRow, Sources, connect, first_lines
+from hemix.data.store import Store
 from hemix.data.vocabulary import VocabularyBuilder
 from hemix.errors import InputError, StoreError
 from hemix.schema import SPLITS, DataConfig
@@ -134,9 +135,10 @@ def disk_error(error: Exception, out: Path) -> Exception:
 
 
 def _commit(out: Path, folder: Path, manifest: Manifest) -> None:
-    """Move the finished segment into place, then replace the manifest, then drop what it no longer names."""
-    name = manifest.segments[-1].folder
-    folder.rename(out / name)
+    """Move the finished segments into place, then replace the manifest, then drop what it no longer names."""
+    for segment in manifest.segments:
+        if (folder / segment.folder).exists():
+            (folder / segment.folder).rename(out / segment.folder)
     sync_folder(out)
     manifest.write(out)
     kept = {segment.folder for segment in manifest.segments} | {MANIFEST}
@@ -165,27 +167,27 @@ def _prepare_segment(
         bad_rows = check_tables(p, plan, on_bad_rows)
         known_tables(p, plan, out, existing)
         encoder = Encoder.load(out / existing.segments[0].folder / "encoder") if existing else None
-        with closing(SegmentBuilder(p, plan, folder, staging)) as build:
+        place = folder / new_folder()
+        place.mkdir()
+        with closing(SegmentBuilder(p, plan, place, staging)) as build:
             build.stage()
             encoder = build.fit() if encoder is None else encoder
             with ThreadPoolExecutor(1) as pool:
                 # beside the rows, which keep the disk busy and the processor half idle
-                saved = pool.submit(_save_encoder, plan, encoder, folder / "encoder", root) if not existing else None
-                segment = build.write(encoder, quarantined=len(bad_rows), first=existing is None)
+                saved = pool.submit(_save_encoder, plan, encoder, place / "encoder", root) if not existing else None
+                segment = build.write(encoder, bad_rows, root, first=existing is None)
                 encoder_files = saved.result() if saved else existing.encoder if existing else {}
-        if bad_rows:
-            write_quarantine(folder, bad_rows)
+        older = make_room(Store(out, existing), folder, connection) if existing else ()
     shutil.rmtree(staging)
     for path in folder.rglob("*"):
         if path.is_dir():
             sync_folder(path)
     inputs = existing.inputs if existing else make_inputs(config, plan, encoder)
-    segments = (*existing.segments, segment) if existing else (segment,)
     return Manifest(
         config=config,
         inputs=inputs,
         encoder=encoder_files,
-        segments=segments,
+        segments=(*older, segment),
         raw_columns={name: sources.columns(name) for name in config.tables},
     )
 
@@ -307,7 +309,7 @@ class SegmentBuilder:
     def fit(self) -> Encoder:
         return fit_encoder(self.plan, list(self.stagers.values()), self.builders)
 
-    def write(self, encoder: Encoder, *, quarantined: int, first: bool) -> Segment:
+    def write(self, encoder: Encoder, bad_rows: Sequence[BadRow], root: Path, *, first: bool) -> Segment:
         """Write all files of the segment; raises InputError for a split that cannot be learnt from."""
         for table in encoder.vocabularies:
             self.builders.setdefault(table, VocabularyBuilder(encoder.vocabularies[table].values.type))
@@ -321,11 +323,12 @@ class SegmentBuilder:
         catalog_rows = write_entities(self.files, "catalog", self.stagers["catalog"], encoder, with_unknown=first)
         profile_rows = write_entities(self.files, "profiles", self.stagers["profiles"], encoder, with_unknown=first)
         self.files.entries |= write_keys(self.p, self.plan, self.files.folder)
+        self.files.entries |= write_quarantine(self.files.folder, bad_rows, root)
         if self.p.labelled and first:
             _check_splits(self.p.config, splits)
         return Segment(
-            folder=f"segment-{uuid.uuid4().hex[:12]}", splits=splits, events=counts, catalog_rows=catalog_rows,
-            profile_rows=profile_rows, num_users=num_users, quarantined=quarantined,
+            folder=self.files.folder.name, splits=splits, events=counts, catalog_rows=catalog_rows,
+            profile_rows=profile_rows, num_users=num_users, quarantined=len(bad_rows),
             rows_without_item=self.rows.without_item if self._has("catalog") else 0,
             events_without_item=sum(rows.without_item for rows in self.events.values()),
             rows_without_profile=self.rows.without_profile if self._has("profiles") else 0, files=self.files.entries,

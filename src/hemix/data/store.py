@@ -17,7 +17,7 @@ from hemix.data.histories import EventLog, find_events, gap_ids
 from hemix.data.inputs import history_item_fields
 from hemix.data.manifest import FileEntry, Manifest, Segment
 from hemix.errors import StoreError
-from hemix.schema import DataConfig, History
+from hemix.schema import SPLITS, DataConfig, History
 
 MICROS = 1_000_000
 
@@ -119,28 +119,19 @@ class Store:
     def split(self, name: str, *, serving: bool | None = None, histories: bool = True) -> "SplitView":
         """The requests of train, valid or test.
 
-        After rows were appended to a store that is split by time, all earlier rows are training rows; given splits stay
-        as they are. `serving` says
-        whether training-only features have their serving value; None: everywhere but in train. Without `histories`
-        batches have none: for passes that only count.
+        After rows were appended to a store that is split by time, all earlier rows are training rows; given splits
+        stay as they are. `serving` says whether training-only features have their serving value; None: everywhere but
+        in train. Without `histories` batches have none: for passes that only count.
         """
-        by_time = moves_on(self.config)
-        *older, newest = self.manifest.segments
-        places: list[tuple[Segment, str]] = []
-        for segment in older:
-            names = ("train", "valid", "test") if name == "train" else ()
-            places += [(segment, split) for split in (names if by_time else (name,))]
-        places.append((newest, name))
-        if name not in newest.splits:
+        if name not in SPLITS:
             raise StoreError(f"A store has the splits train, valid and test, not {name!r}.")
         return SplitView(
-            self, name, places, serving=name != "train" if serving is None else serving, histories=histories
+            self,
+            name,
+            self.manifest.places(name),
+            serving=name != "train" if serving is None else serving,
+            histories=histories,
         )
-
-
-def moves_on(config: DataConfig) -> bool:
-    """Whether validation and test are the newest rows, so that earlier ones become training rows."""
-    return config.split.by in ("time", "user_time") and not isinstance(config.examples.table, dict)
 
 
 class HistoryReader:
