@@ -13,6 +13,7 @@ from data.tables import UNKNOWN, Row, data_config, decode, vocabulary, write_tab
 from hemix.data.prepare import prepare
 from hemix.data.store import Store
 from hemix.errors import InputError, StoreError
+from hemix.schema import DataConfig
 
 SECTIONS: dict[str, Any] = {
     "tables": {name: {"path": f"{name}.parquet"} for name in ("log", "items", "people")},
@@ -206,6 +207,70 @@ def test_bad_rows_leave_the_store_as_it_was(days: Path) -> None:
     with pytest.raises(InputError, match="row 1: label click"):
         prepare(data_config(**SECTIONS), days / "store", root=days, append=True)
     assert files_below(days / "store") == before
+
+
+@pytest.fixture
+def two_tables(tmp_path: Path) -> Path:
+    """A store of one day with the events in a table of their own, and a SQL table over files of the examples."""
+    write_table(tmp_path / "monday.csv", day(1, ["a", "b"], ["x"]))
+    write_table(tmp_path / "seen.parquet", day(1, ["a", "b"], ["x"]))
+    write_table(tmp_path / "items.csv", items_of(["x"]))
+    prepare(two_tables_config("monday"), tmp_path / "store", root=tmp_path, threads=1)
+    return tmp_path
+
+
+def two_tables_config(name: str, seen: str = "seen.parquet") -> DataConfig:
+    tables = {"log": {"sql": f"SELECT * FROM '{name}.csv'"}, "seen": {"path": seen}, "items": {"path": "items.csv"}}
+    events = {"seen": {"table": "seen", "user": "user", "item": "item", "time": "time"}}
+    catalog = {"table": "items", "key": "item"}
+    return data_config(tables=tables, events=events, histories={"all": {"events": "seen"}}, catalog=catalog)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "words"),
+    [
+        (
+            "monday",
+            "seen.parquet",
+            r"table 'log' \(its SQL\) holds .* from table 'log' \(its SQL\).*under tables.log\.",
+        ),
+        ("tuesday", "seen.parquet", r"table 'seen' \(seen.parquet\) holds .* from table 'seen' \(seen.parquet\)"),
+        ("renamed", "more.parquet", "table 'log'"),
+        ("tuesday", "*e*.parquet", r"table 'seen' \(seen.parquet\)"),
+        ("tuesday", "renamed.parquet", r"table 'seen' \(renamed.parquet\) holds .* from table 'seen' \(seen.parquet\)"),
+    ],
+)
+def test_no_file_is_appended_twice(two_tables: Path, name: str, seen: str, words: str) -> None:
+    """Neither its own name nor a glob pattern nor SQL hides that its rows are there."""
+    write_table(two_tables / "tuesday.csv", day(2, ["a", "b"], ["x"]))
+    write_table(two_tables / "more.parquet", day(2, ["a", "b"], ["x"]))
+    shutil.copy(two_tables / "monday.csv", two_tables / "renamed.csv")
+    shutil.copy(two_tables / "seen.parquet", two_tables / "renamed.parquet")
+    before = files_below(two_tables / "store")
+    with pytest.raises(InputError, match=words):
+        prepare(two_tables_config(name, seen), two_tables / "store", root=two_tables, append=True, threads=1)
+    assert files_below(two_tables / "store") == before
+
+
+def test_a_catalog_may_come_again(two_tables: Path) -> None:
+    """And a day that was appended is known like the first, though its segment may have been merged since."""
+    write_table(two_tables / "tuesday.csv", day(2, ["a", "b"], ["x"]))
+    write_table(two_tables / "more.parquet", day(2, ["a", "b"], ["x"]))
+    config = two_tables_config("tuesday", "more.parquet")
+    store = prepare(config, two_tables / "store", root=two_tables, append=True, threads=1)
+    assert [file.name for file in store.manifest.raw_files] == ["sql", "seen.parquet", "sql", "more.parquet"]
+    with pytest.raises(InputError, match="Rows may be appended once"):
+        prepare(config, two_tables / "store", root=two_tables, append=True, threads=1)
+
+
+def test_files_of_other_places_are_the_same_data(two_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    for name in ("seen.parquet", "items.csv"):
+        shutil.copy(two_tables / name, other / name)
+    shutil.copy(two_tables / "monday.csv", other / "day.csv")
+    again = prepare(two_tables_config("day"), other / "store", root=other, threads=1)
+    mine = Store.open(two_tables / "store").manifest
+    assert again.manifest.model_copy(update={"config": mine.config}).hash == mine.hash
 
 
 def test_there_is_no_store_to_append_to(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hemix.data.checks import BadRow
 from hemix.data.fields import Plan
 from hemix.data.manifest import FileEntry, Manifest, entry, file_entry
 from hemix.data.queries import FROM, INDEX, KEY, PRINT, Preparing, window_keys
-from hemix.data.sources import literal, quote
+from hemix.data.sources import literal, quote, seen_from
 
 QUARANTINE = "quarantine.csv"
 ROWS_PER_GROUP = 131_072
@@ -84,8 +84,7 @@ def write_quarantine(folder: Path, bad_rows: Sequence[BadRow], root: Path) -> di
         return {}
     lines = ["table,file,row,reason"]
     for bad in bad_rows:
-        path = Path(bad.file)
-        file = path.relative_to(root).as_posix() if path.is_relative_to(root) else bad.file
+        file = seen_from(root, bad.file)
         lines.append(
             ",".join('"' + str(cell).replace('"', '""') + '"' for cell in (bad.table, file, bad.row, bad.reason))
         )

@@ -15,13 +15,23 @@ from hemix.data.arrays import Written, content_hash, replace_file
 from hemix.errors import StoreError
 from hemix.schema import SPLITS, DataConfig
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 
 class FileEntry(Config):
     """Size and content hash of one file."""
 
+    bytes: int
+    sha256: str
+
+
+class RawFile(Config):
+    """A file of examples or events whose rows a store holds, by its content."""
+
+    table: str
+    name: str
+    """As it was seen from the experiment's folder; `sql` for the rows of a SQL table."""
     bytes: int
     sha256: str
 
@@ -79,6 +89,7 @@ class Manifest(Config):
     segments: tuple[Segment, ...]
     raw_columns: dict[str, dict[str, str]]
     """Columns of the raw tables with their types: what a table to be scored is checked against."""
+    raw_files: tuple[RawFile, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -109,7 +120,8 @@ class Manifest(Config):
 
     def _canonical(self) -> bytes:
         values = self.model_dump(mode="json")
-        # folder names are given by the order of work, not by the data
+        # what the rows are counts, not the files that they came in; folder names are given by the order of work
+        del values["raw_files"]
         for segment in values["segments"]:
             del segment["folder"]
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

@@ -42,6 +42,7 @@ from hemix.data.rules import check_tables
 from hemix.data.segment import EventRows, ExampleRows, Files, write_entities, write_events, write_examples
 from hemix.data.sources import BadRow, Sources, connect, first_lines
 from hemix.data.store import Store
+from hemix.data.taken import take_in
 from hemix.data.vocabulary import VocabularyBuilder
 from hemix.errors import InputError, StoreError
 from hemix.schema import SPLITS, DataConfig
@@ -162,6 +163,7 @@ def _prepare_segment(
     with connect(staging, memory_limit=memory_limit, threads=threads, timezone=config.timezone) as connection:
         sources = Sources(connection, config.tables, root, staging, like=existing.raw_columns if existing else None)
         p = Preparing(connection=connection, config=config, sources=sources)
+        raw_files = take_in(sources, config, root, existing)
         plan = make_plan(config, sources, list(example_tables(config).values()))
         check_histories(config, plan)
         bad_rows = check_tables(p, plan, on_bad_rows)
@@ -189,6 +191,7 @@ def _prepare_segment(
         encoder=encoder_files,
         segments=(*older, segment),
         raw_columns={name: sources.columns(name) for name in config.tables},
+        raw_files=raw_files,
     )
 
 

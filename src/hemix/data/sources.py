@@ -49,6 +49,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def seen_from(root: Path, file: str) -> str:
+    """The path of a file within `root`, where it is below: the same wherever the folder stands."""
+    return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) else file
+
+
 def literal(value: str | Path) -> str:
     """A SQL text literal."""
     return "'" + str(value).replace("'", "''") + "'"
@@ -171,6 +176,11 @@ class Sources:
         place = row - start + 1
         return file, place + bisect_right(self._rejected.get((table, file), ()), place)
 
+    def contents(self, table: str) -> dict[str, Path]:
+        """The files that a table is read from, by name; of a SQL table that of its rows."""
+        files = self._files[table]
+        return {"sql": self._staged_file(table)} if files == ["sql"] else {file: Path(file) for file in files}
+
     def _open(self, name: str, table: Table) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise InputError(f"A table name must be a plain word (letters, digits, _), got {name!r}.")
@@ -280,7 +290,7 @@ class Sources:
 
     def _stage(self, name: str, query: str) -> None:
         """Write a query's result to one Parquet file, in its own order, and open that."""
-        path = self._staging / f"_hemix_raw_{name}.parquet"
+        path = self._staged_file(name)
         self._staged.add(name)
         threads = self.connection.sql("SELECT current_setting('threads')").fetchall()[0][0]
         self.connection.execute("SET preserve_insertion_order = true")
@@ -294,6 +304,9 @@ class Sources:
             f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT * EXCLUDE (file_row_number), file_row_number AS {ROW} "
             f"FROM read_parquet({literal(path)}, file_row_number = true)",
         )
+
+    def _staged_file(self, name: str) -> Path:
+        return self._staging / f"_hemix_raw_{name}.parquet"
 
     def _collect_rejects(self, name: str, *, has_header: bool) -> None:
         rows = self.connection.sql(
