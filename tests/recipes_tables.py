@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from hemix.data.public.frappe import CONTEXT, FIELDS
 
 NUM_USERS, NUM_ITEMS = 12, 15
+NUM_VENUES = 90
+"""More than the places that the recipe draws for each check-in."""
 
 
 def write(folder: Path, table: str, rows: list[dict[str, object]]) -> None:
@@ -75,7 +77,7 @@ def foursquare(folder: Path) -> None:
     checkins = [
         {
             "user_id": dice.randrange(NUM_USERS),
-            "venue_id": f"v{dice.randrange(NUM_ITEMS * 3)}",
+            "venue_id": f"v{int(dice.random() ** 2 * NUM_VENUES)}",
             "time": start + timedelta(minutes=40 * (n // 2)),
             "utc_offset": -240,
         }
@@ -84,7 +86,7 @@ def foursquare(folder: Path) -> None:
     venues = [
         {"venue_id": f"v{n}", "category_id": f"k{n % 5}", "category": f"c{n % 5}"}
         | {"latitude": 40.7 + n / 300, "longitude": -74 + n / 300}
-        for n in range(NUM_ITEMS * 3)
+        for n in range(NUM_VENUES)
     ]
     write(folder, "checkins", checkins)
     write(folder, "venues", venues)

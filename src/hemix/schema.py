@@ -29,6 +29,7 @@ from hemix.features import (
     WindowCount,
     feature_name,
 )
+from hemix.negatives import Drawn, NearbyNegatives, Negatives
 
 __all__ = [
     "RESERVED_PREFIX",
@@ -51,6 +52,7 @@ __all__ = [
     "History",
     "Label",
     "MultiCategorical",
+    "Negatives",
     "Numeric",
     "PairFeature",
     "RequestFeature",
@@ -226,6 +228,7 @@ class DataConfig(Config):
     weight: str | None = None
     """SQL expression over the example's columns: weight of its loss (>= 0)."""
     downsample: DownSample | None = None
+    negatives: Negatives | None = None
     split: Split = Split()
 
     @model_validator(mode="after")
@@ -254,6 +257,8 @@ def check_references(config: DataConfig) -> None:
             _must_know("label", label.mask, set(labels) - {label.name}, f"mask of label {label.name!r}")
     if config.downsample is not None:
         _must_know("label", config.downsample.label, set(labels), "downsample")
+    if config.negatives is not None:
+        _check_negatives(config, config.negatives)
 
 
 def _check_tables(config: DataConfig) -> None:
@@ -282,6 +287,27 @@ def _check_tables(config: DataConfig) -> None:
         raise ValueError("a catalog needs examples.item to be joined by")
     if config.profiles is not None and config.examples.user is None:
         raise ValueError("profiles need examples.user to be joined by")
+
+
+def _check_negatives(config: DataConfig, negatives: Drawn) -> None:
+    for key in ("item", "time"):
+        if getattr(config.examples, key) is None:
+            raise ValueError(f"negatives are items known before a request, which needs examples.{key}")
+    if len(config.labels) != 1 or config.labels[0].mask is not None:
+        raise ValueError(
+            f"negatives have the label 0 and need one label, which is 1 in every row (sql: 'true'); there are "
+            f"{len(config.labels)}"
+        )
+    if config.downsample is not None:
+        raise ValueError("downsample drops rows with label 0, which data with negatives does not have; lower num")
+    if config.catalog is not None and config.catalog.valid_from is not None:
+        raise ValueError("negatives are drawn from a catalog with one row per item, not with catalog.valid_from")
+    if isinstance(negatives, NearbyNegatives):
+        places = [feature.name for feature in config.features.candidate if isinstance(feature, GeoPoint)]
+        if negatives.place is not None:
+            _must_know("geo feature of the candidate", negatives.place, set(places), "negatives.place")
+        elif len(places) != 1:
+            raise ValueError(f"negatives nearby need one geo feature of the candidate, or 'place'; there are {places}")
 
 
 def _check_histories(config: DataConfig) -> None:

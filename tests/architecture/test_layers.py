@@ -11,6 +11,7 @@ LAYERS = (
     "errors",
     "config",
     "features",
+    "negatives",
     "schema",
     "config_file",
     "batch",

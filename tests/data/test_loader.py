@@ -174,11 +174,11 @@ def test_errors_of_the_thread_reach_the_reader(store: Store, monkeypatch: pytest
     split = store.split("train")
     original, calls = split.batch, []
 
-    def broken(requests: np.ndarray) -> Batch:
+    def broken(requests: np.ndarray, draw: int) -> Batch:
         calls.append(len(requests))
         if len(calls) == 3:
             raise OSError("the disk is gone")
-        return original(requests)
+        return original(requests, draw)
 
     monkeypatch.setattr(split, "batch", broken)
     loader = Loader(split, batch_size=4, seed=0, prefetch=2)

@@ -1,6 +1,7 @@
 from typing import get_args
 
 import duckdb
+import numpy as np
 import pytest
 
 from hemix.data.prepare import prepare
@@ -112,31 +113,43 @@ def test_drawn_apps_are_new_to_the_user_and_the_same_each_time(tmp_path):
     assert query_table(config, tmp_path, "uses", "FROM uses") == query_table(config, tmp_path, "uses", "FROM uses")
 
 
-def test_drawn_places_come_from_the_past_alone(tmp_path):
+def test_a_check_in_stands_beside_fifty_places(tmp_path):
     TABLES["foursquare-nyc"](tmp_path)
     config = foursquare().data
 
     def ask(query: str) -> list:
-        return query_table(config, tmp_path, "candidates", query)
+        return query_table(config, tmp_path, "visits", query)
 
-    assert ask("SELECT count(*) FILTER (visit = 1), count(DISTINCT number) FROM candidates")[0] == (455, 455)
-    unseen = (
-        "SELECT count(*) FROM candidates c WHERE NOT EXISTS "
-        "(FROM numbered n WHERE n.venue_id = c.venue_id AND n.number < c.number)"
-    )
-    assert ask(unseen) == [(0,)], "a candidate without a past would be known by that"
-    same = (
-        "SELECT count(*) FROM candidates a JOIN candidates b USING (number, venue_id) WHERE a.visit = 1 AND b.visit = 0"
-    )
-    assert ask(same) == [(0,)]
     later = (
-        "SELECT count(*) FROM candidates c WHERE last_latitude IS NOT NULL AND NOT EXISTS "
-        "(FROM numbered n JOIN venues v USING (venue_id) "
+        "SELECT count(*) FROM visits c WHERE last_latitude IS NOT NULL AND NOT EXISTS "
+        "(FROM log n JOIN venues v USING (venue_id) "
         "WHERE n.user_id = c.user_id AND n.time < c.time AND v.latitude = c.last_latitude)"
     )
     assert ask(later) == [(0,)], "the last place is one of an earlier moment"
-    rows = "SELECT * REPLACE (epoch(time) AS time) FROM candidates"
-    assert ask(rows) == ask(rows)
+    assert ask("SELECT count(*) FROM visits") == ask(
+        "SELECT count(*) FROM (SELECT DISTINCT user_id, venue_id, time FROM log)"
+    )
+    store = prepare(config, tmp_path / "store", root=tmp_path)
+    for split in ("train", "valid", "test"):
+        view = store.split(split)
+        counts = view.counts(np.arange(view.num_requests))
+        positives = view.batch(np.arange(view.num_requests)).labels.sum()
+        assert counts.sum() == 50 * view.num_requests + positives
+
+
+def test_foursquare_without_statistics_has_no_counts():
+    kinds = {feature.kind for feature in foursquare(statistics=False).data.features.candidate}
+    assert kinds == {"categorical", "geo"}
+    assert {feature.kind for feature in foursquare(statistics=False).data.features.pair} == {"distance"}
+
+
+def test_foursquare_on_the_joined_copy(real_data, tmp_path):
+    folder = real_data / "foursquare-nyc"
+    if not (folder / "pois.csv").exists():
+        pytest.skip(f"no joined copy of Foursquare NYC in {real_data}")
+    store = prepare(foursquare(joined_copy=True).data, tmp_path / "store", root=folder)
+    requests = [store.split(name).num_requests for name in ("train", "valid", "test")]
+    assert requests == [108_373, 13_707, 13_698], "the split that docs/data-foursquare.md describes"
 
 
 def test_movielens_1m_on_the_real_rows(real_data, tmp_path):

@@ -53,11 +53,14 @@ def show_store(store: "Store") -> None:
     say(", ".join([f"{grouped(figures['users'])} users", f"{grouped(figures['items'])} items", *logs]) + ".")
     for label, rates in figures["positive_rates"].items():
         say(f"{label} = 1 in " + ", ".join(f"{rate:.1%} of {split}" for split, rate in rates.items()) + ".")
+    if figures["drawn_per_request"]:
+        say(f"Rows count {figures['drawn_per_request']} negatives that are drawn for each request when it is read.")
     misfits = {
         "quarantined": f"rows were put aside, with the reason in {store.path}/segment-*/quarantine.csv",
         "rows_without_item": "rows have an item that is not in the catalog; they get the unknown item",
         "events_without_item": "events have an item that is not in the catalog; they get the unknown item",
         "rows_without_profile": "rows have a user without a profile; they get the unknown one",
+        "rows_too_new": "rows are left out: before them nobody had met their item, or too few others were known",
     }
     for key, text in misfits.items():
         if figures[key]:
@@ -68,6 +71,7 @@ def store_figures(store: "Store") -> dict[str, Any]:
     """What a store holds, segments added up; rates are those of the newest segment."""
     segments = store.manifest.segments
     views = {name: store.split(name) for name in ("train", "valid", "test")}
+    drawn = store.config.negatives.num if store.config.negatives else 0
 
     def total(key: str) -> int:
         return sum(getattr(segment, key) for segment in segments)
@@ -82,7 +86,7 @@ def store_figures(store: "Store") -> dict[str, Any]:
         ],
         "positive_rates": {
             task.name: {
-                name: count.positives[k] / (count.rows - count.unlabelled[k])
+                name: count.positives[k] / (count.rows - count.unlabelled[k] + drawn * count.requests)
                 for name, count in segments[-1].splits.items()
                 if count.rows > count.unlabelled[k]
             }
@@ -95,5 +99,7 @@ def store_figures(store: "Store") -> dict[str, Any]:
         "rows_without_item": total("rows_without_item"),
         "events_without_item": total("events_without_item"),
         "rows_without_profile": total("rows_without_profile"),
+        "rows_too_new": total("rows_too_new"),
+        "drawn_per_request": drawn,
         "bytes": sum(file.bytes for segment in segments for file in segment.files.values()),
     }

@@ -190,7 +190,7 @@ class Stager:
             return None, _direct_slots(part, one_array(raw))
         builder = self._builders[part.table or ""]
         if part.coding == "cell":
-            raw = pa.chunked_array([_cells(one_array(raw), part.resolution)])
+            raw = pa.chunked_array([h3_cells(one_array(raw), part.resolution)])
         if not part.many:
             chunk, codes = builder.add(raw, weights)
             return chunk, codes[None]
@@ -210,7 +210,7 @@ class Stager:
             if part.coding == "quantile":
                 quantiles[key_of(part)] = Quantiles(edges=_quantile_edges(self._seen(index), part.buckets))
             elif part.coding == "number":
-                scalers[key_of(part)] = _fit_scaler(self._seen(index), log=part.log) if part.standard else Scaler()
+                scalers[key_of(part)] = fit_scaler(self._seen(index), log=part.log) if part.standard else Scaler()
         return scalers, quantiles
 
     def _seen(self, part: int) -> Iterator[np.ndarray]:
@@ -313,7 +313,7 @@ def _direct_slots(part: Part, column: pa.Array) -> np.ndarray:
     return out
 
 
-def _cells(points: pa.Array, resolution: int) -> pa.Array:
+def h3_cells(points: pa.Array, resolution: int) -> pa.Array:
     """H3 cells (int64) of structs of lat and lon; each distinct point is looked up once."""
     import h3.api.numpy_int as h3
 
@@ -328,7 +328,7 @@ def _cells(points: pa.Array, resolution: int) -> pa.Array:
     return pa.array(values, mask=~valid)
 
 
-def _fit_scaler(chunks: Iterator[np.ndarray], *, log: bool) -> Scaler:
+def fit_scaler(chunks: Iterator[np.ndarray], *, log: bool) -> Scaler:
     """Mean and deviation by exact sums, so that neither threads nor chunks show in the result."""
     raw = Scaler(log=log)
     count, sums, squares = 0, [], []

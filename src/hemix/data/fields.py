@@ -96,6 +96,8 @@ class Plan:
     windows: tuple[Window, ...]
     carried: dict[str, tuple[str, ...]]
     """Raw columns of catalog and profiles that features of the examples look at (places, start times)."""
+    origins: dict[str, str]
+    """SQL of the request's place of each distance, by feature."""
 
 
 def make_plan(config: DataConfig, sources: Sources, examples: Sequence[str], *, labelled: bool = True) -> Plan:
@@ -120,6 +122,7 @@ class _Planner:
         }
         self.windows: list[Window] = []
         self.carried: dict[str, list[str]] = {"catalog": [], "profiles": []}
+        self.origins: dict[str, str] = {}
 
     def plan(self) -> Plan:
         blocks: dict[str, list[Part]] = {"request": [], "row": [], "catalog": [], "profiles": []}
@@ -143,6 +146,7 @@ class _Planner:
             blocks={block: tuple(parts) for block, parts in blocks.items()},
             windows=tuple(self.windows),
             carried={place: tuple(dict.fromkeys(columns)) for place, columns in self.carried.items()},
+            origins=self.origins,
         )
         _check_tables_agree(plan)
         return plan
@@ -162,7 +166,8 @@ class _Planner:
                 )
             ]  # fmt: skip
         if isinstance(feature, Distance):
-            sql = haversine_sql(self._place(feature.origin, "request"), self._place(feature.target, "candidate"))
+            origin = self.origins[feature.name] = self._place(feature.origin, "request")
+            sql = haversine_sql(origin, self._place(feature.target, "candidate"))
             return [
                 Part(
                     name=feature.name, block="row", sql=sql, coding="number", log=True, standard=True, dim=feature.dim,

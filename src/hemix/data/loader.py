@@ -74,9 +74,10 @@ class Loader:
 
     def _batches(self) -> Iterator[tuple[Batch, int]]:
         position = self._position
+        draw = 0 if self.seed is None else hash_seed(self.seed, self.epoch)
         for requests in self.plan():
             position += len(requests)
-            yield self.split.batch(requests), position
+            yield self.split.batch(requests, draw), position
 
 
 def hash_seed(seed: int, epoch: int) -> int:

@@ -73,6 +73,8 @@ class Segment(Config):
     """Example rows whose item is not in the catalog (they have the unknown item)."""
     events_without_item: int = 0
     rows_without_profile: int = 0
+    rows_too_new: int = 0
+    """Example rows left out because their item, or too few others, were known before (data.negatives)."""
     files: dict[str, FileEntry]
 
     def total(self, name: str) -> int:

@@ -21,6 +21,7 @@ from hemix.data.ahead import ahead
 from hemix.data.arrays import Allowance, in_chunks, one_array, sync_folder
 from hemix.data.checks import OnBadRows
 from hemix.data.compact import make_room
+from hemix.data.drawing_tables import check_drawn, fit_drawn, keep_served, write_drawing
 from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
 from hemix.data.inputs import check_histories, make_inputs, write_pretrained
@@ -109,6 +110,11 @@ def _check_appended(old: DataConfig, new: DataConfig, out: Path) -> None:
                 f"The store at {out} was prepared with another data section: {section} differs. Append with the same "
                 f"one (only the files of its tables may differ), or prepare into a new folder."
             )
+    if new.negatives is not None:
+        raise StoreError(
+            f"The store at {out} draws its negatives from lists of all its items, which --append does not extend; "
+            f"prepare all days again, into a new folder."
+        )
     if new.downsample is not None and moves_on(new):
         raise StoreError(
             f"The training rows of {out} are down-sampled and split by {new.split.by!r}: its validation and test rows "
@@ -166,6 +172,8 @@ def _prepare_segment(
         raw_files = take_in(sources, config, root, existing)
         plan = make_plan(config, sources, list(example_tables(config).values()))
         check_histories(config, plan)
+        if config.negatives is not None:
+            check_drawn(config, plan)
         bad_rows = check_tables(p, plan, on_bad_rows)
         known_tables(p, plan, out, existing)
         encoder = Encoder.load(out / existing.segments[0].folder / "encoder") if existing else None
@@ -214,7 +222,10 @@ class SegmentBuilder:
         self.stagers = {
             block: Stager(parts, self.builders, staging, block, memory) for block, parts in plan.blocks.items()
         }
-        self.rows = ExampleRows(staging, len(p.config.labels), memory)
+        self.draws = p.config.negatives
+        num_points = 2 * len(plan.origins) if self.draws is not None else 0
+        self.rows = ExampleRows(staging, len(p.config.labels), memory, num_points)
+        self.rows_too_new = 0
         self.events: dict[str, EventRows] = {}
         for name in p.config.events:
             selected = [key for key, h in p.config.histories.items() if h.events == name and h.where]
@@ -229,11 +240,14 @@ class SegmentBuilder:
     def stage(self) -> None:
         """Create users and entity rows, then stage examples, events, catalog and profiles, in this order."""
         p, config = self.p, self.p.config
+        if self.draws is not None:
+            create_entity_rows(p, "catalog", self.plan)
+            self.rows_too_new = keep_served(p, self.draws.num)
         create_users(p)
         if config.split.by == "user_time" and p.labelled:
             create_user_cuts(p)
         for place in ("catalog", "profiles"):
-            if self._has(place):
+            if self._has(place) and (place == "profiles" or self.draws is None):
                 create_entity_rows(p, place, self.plan)
         create_windows(p, self.plan.windows)
         if not p.labelled:
@@ -283,6 +297,9 @@ class SegmentBuilder:
             else:
                 columns["labels"] = np.full((len(table), num_labels), np.nan, np.float32)
                 columns["weights"] = np.ones(len(table), np.float32)
+            if self.draws is not None:
+                points = [_numpy(table, f"point{index}") for index in range(self.rows.num_points)]
+                columns["points"] = np.stack(points, axis=1) if points else np.zeros((len(table), 0))
             train = self.rows.add(columns)
             weights = None if train.all() else train.astype(np.int64)
             raw = [table[f"part{index}"] for index in range(len(request.parts) + len(row.parts))]
@@ -310,7 +327,11 @@ class SegmentBuilder:
             stager.add(raw, len(table), weights)
 
     def fit(self) -> Encoder:
-        return fit_encoder(self.plan, list(self.stagers.values()), self.builders)
+        encoder = fit_encoder(self.plan, list(self.stagers.values()), self.builders)
+        if self.draws is None:
+            return encoder
+        write_drawing(self.p, self.files)
+        return fit_drawn(self.p, self.plan, self.files, self.rows, encoder)
 
     def write(self, encoder: Encoder, bad_rows: Sequence[BadRow], root: Path, *, first: bool) -> Segment:
         """Write all files of the segment; raises InputError for a split that cannot be learnt from."""
@@ -334,7 +355,8 @@ class SegmentBuilder:
             profile_rows=profile_rows, num_users=num_users, quarantined=len(bad_rows),
             rows_without_item=self.rows.without_item if self._has("catalog") else 0,
             events_without_item=sum(rows.without_item for rows in self.events.values()),
-            rows_without_profile=self.rows.without_profile if self._has("profiles") else 0, files=self.files.entries,
+            rows_without_profile=self.rows.without_profile if self._has("profiles") else 0,
+            rows_too_new=self.rows_too_new, files=self.files.entries,
         )  # fmt: skip
 
 
@@ -353,7 +375,7 @@ def _check_splits(config: DataConfig, splits: dict[str, SplitCount]) -> None:
                 )
             continue
         known = count.rows - count.unlabelled[0]
-        if count.positives[0] in (0, known):
+        if config.negatives is None and count.positives[0] in (0, known):
             raise InputError(
                 f"The {split} split has a single class: {count.positives[0]} of its {known} rows have {label} = 1. "
                 f"Ranking needs both; check the label or data.split."

@@ -324,6 +324,9 @@ def _example_select_all(p: Preparing, plan: Plan, split: str) -> str:
         columns += [f"{_masked(config, index)} AS label{index}" for index in range(len(config.labels))] + [
             f"t.{WEIGHT} AS weight"
         ]
+    if config.negatives is not None:
+        degrees = [f"({origin}).{axis}" for origin in plan.origins.values() for axis in ("lat", "lon")]
+        columns += [f"coalesce({value}, 'nan') AS point{index}" for index, value in enumerate(degrees)]
     columns += [f"{part.sql} AS part{index}" for index, part in enumerate(parts)]
     return f"SELECT {', '.join(columns)} FROM good_examples AS t {' '.join(joins)}"
 

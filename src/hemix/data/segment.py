@@ -52,6 +52,8 @@ class ExampleRows:
     folder: Path
     num_labels: int
     allowance: Allowance
+    num_points: int = 0
+    """Degrees per request of the places that distances to drawn items begin at."""
     chunks: int = 0
     train_items: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     train_profiles: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -93,7 +95,9 @@ def add_counts(counts: np.ndarray, indices: np.ndarray) -> np.ndarray:
 class SplitWriter:
     """The files of one split: rows as they come, requests when their first row comes."""
 
-    def __init__(self, files: Files, split: str, request: Stager, row: Stager, num_labels: int) -> None:
+    def __init__(
+        self, files: Files, split: str, request: Stager, row: Stager, num_labels: int, num_points: int
+    ) -> None:
         self._files = files
         self._rows = {
             "item": files.writer(f"{split}/item", "<i4"),
@@ -112,6 +116,8 @@ class SplitWriter:
             "request_numbers": files.writer(f"{split}/request_numbers", "<f4", (request.num_numbers,)),
             "offsets": files.writer(f"{split}/offsets", "<i8"),
         }
+        if num_points:
+            self._requests["points"] = files.writer(f"{split}/points", "<f8", (num_points,))
         self._positives = np.zeros(num_labels, np.int64)
         self._unlabelled = np.zeros(num_labels, np.int64)
         self._last: dict[str, np.ndarray] | None = None
@@ -159,7 +165,7 @@ def write_examples(
     files: Files, rows: ExampleRows, request: Stager, row: Stager, encoder: Encoder
 ) -> dict[str, SplitCount]:
     """Write train, valid and test; chunks come in the order split, user, time."""
-    writers = {split: SplitWriter(files, split, request, row, rows.num_labels) for split in SPLITS}
+    writers = {split: SplitWriter(files, split, request, row, rows.num_labels, rows.num_points) for split in SPLITS}
     encoded = ahead(zip(request.finish(encoder), row.finish(encoder), strict=True), 1)
     for index, ((request_ids, request_numbers), (row_ids, row_numbers)) in enumerate(encoded):
         values = {

@@ -12,7 +12,8 @@ import torch
 from hemix.batch import Batch, Columns, FieldSpec, Inputs, Requests
 from hemix.batch import History as HistoryBatch
 from hemix.data.arrays import content_hash, open_array
-from hemix.data.encode import Encoder
+from hemix.data.drawn import FIXED, Asked, DrawnRows, Rows
+from hemix.data.encode import Encoder, Scaler
 from hemix.data.histories import EventLog, find_events, gap_ids
 from hemix.data.inputs import history_item_fields
 from hemix.data.manifest import FileEntry, Manifest, Segment
@@ -115,6 +116,16 @@ class Store:
     @cached_property
     def histories(self) -> Mapping[str, "HistoryReader"]:
         return {name: HistoryReader(self, name, history) for name, history in self.config.histories.items()}
+
+    @cached_property
+    def drawn(self) -> DrawnRows | None:
+        """What draws candidates for positives; None if all candidates were logged."""
+        if self.config.negatives is None:
+            return None
+        segment, scalers = self.manifest.segments[0], self.encoder.scalers
+        numbers = [field for field in self.inputs.candidate if field.kind == "number"]
+        columns = {field.name: (field.start, scalers.get(f"row.{field.name}", Scaler())) for field in numbers}
+        return DrawnRows(self.config, columns, lambda name: self.array(segment, f"drawing/{name}"))
 
     def split(self, name: str, *, serving: bool | None = None, histories: bool = True) -> "SplitView":
         """The requests of train, valid or test.
@@ -228,6 +239,10 @@ class SplitView:
             )
         }
         self._read = read
+        # rows to be scored are candidates as they are
+        self._drawn = store.drawn if name in SPLITS else None
+        if self._drawn is not None and f"{places[0][1]}/points.npy" in places[0][0].files:
+            read["points"] = Matrix([store.array(segment, f"{split}/points") for segment, split in places])
         offsets = [store.array(segment, f"{split}/offsets") for segment, split in places]
         row_starts = np.cumsum([0, *(int(part[-1]) for part in offsets)])
         self._first_row = Matrix([part[:-1] for part in offsets])
@@ -235,40 +250,46 @@ class SplitView:
         self._row_shift = row_starts
         self._request_starts = np.cumsum([0, *(len(part) - 1 for part in offsets)])
         self.num_requests = int(self._request_starts[-1])
-        self.num_rows = int(row_starts[-1])
+        self._num_drawn = 0 if self._drawn is None else self._drawn.num
+        self.num_rows = int(row_starts[-1]) + self.num_requests * self._num_drawn
 
     def counts(self, requests: np.ndarray) -> np.ndarray:
-        """Candidates of each request."""
+        """Candidates of each request, with those that are drawn for it."""
+        return self._logged(requests) + self._num_drawn
+
+    def _logged(self, requests: np.ndarray) -> np.ndarray:
         return self._last_row.take(requests) - self._first_row.take(requests)
 
     def _rows(self, requests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers of the candidates of some requests, and offsets (R + 1,)."""
-        counts = self.counts(requests)
+        """Row numbers of the logged candidates of some requests, and offsets (R + 1,)."""
+        counts = self._logged(requests)
         segment = np.searchsorted(self._request_starts, requests, side="right") - 1
         first = self._first_row.take(requests) + self._row_shift[segment]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], counts), offsets
 
     def origins(self, requests: np.ndarray) -> np.ndarray:
-        """Where the candidates of some requests stand in the raw tables."""
+        """Where the logged candidates of some requests stand in the raw tables."""
         return self._read["origin"].take(self._rows(requests)[0])
 
-    def batch(self, requests: np.ndarray) -> Batch:
-        """Gather requests by number, with their candidates and histories."""
+    def batch(self, requests: np.ndarray, draw: int = FIXED) -> Batch:
+        """Gather requests by number, with their candidates and histories.
+
+        `draw` chooses among the negatives of the training split (`data.negatives`); those of others are fixed.
+        """
         read = self._read
-        rows, offsets = self._rows(requests)
         users, times, midnights = (read[key].take(requests) for key in ("user", "time", "midnight"))
         profile_ids, profile_numbers = self.store.entities["profiles"]
         catalog_ids, catalog_numbers = self.store.entities["catalog"]
-        profiles, items = read["profile"].take(requests), read["item"].take(rows)
+        profiles, rows = read["profile"].take(requests), self._candidates(requests, users, times, draw)
         request = self._columns(
             [read["request_ids"].take(requests), profile_ids.take(profiles)],
             [read["request_numbers"].take(requests), profile_numbers.take(profiles)],
             self.store.inputs.request,
         )
         candidates = self._columns(
-            [read["row_ids"].take(rows), catalog_ids.take(items)],
-            [read["row_numbers"].take(rows), catalog_numbers.take(items)],
+            [rows.ids, catalog_ids.take(rows.items)],
+            [rows.numbers, catalog_numbers.take(rows.items)],
             self.store.inputs.candidate,
         )
         return Batch(
@@ -279,10 +300,20 @@ class SplitView:
                 times=torch.from_numpy(times),
             ),
             candidates=candidates,
-            offsets=torch.from_numpy(offsets),
-            labels=torch.from_numpy(read["labels"].take(rows)),
-            weights=torch.from_numpy(read["weights"].take(rows)),
+            offsets=torch.from_numpy(rows.offsets),
+            labels=torch.from_numpy(rows.labels),
+            weights=torch.from_numpy(rows.weights),
         )
+
+    def _candidates(self, requests: np.ndarray, users: np.ndarray, times: np.ndarray, draw: int) -> Rows:
+        places, offsets = self._rows(requests)
+        names = {"items": "item", "ids": "row_ids", "numbers": "row_numbers", "labels": "labels", "weights": "weights"}
+        logged = Rows(offsets=offsets, **{name: self._read[key].take(places) for name, key in names.items()})
+        if self._drawn is None:
+            return logged
+        points = self._read["points"].take(requests) if "points" in self._read else np.zeros((len(requests), 0))
+        asked = Asked(numbers=requests, users=users, times=times, points=points)
+        return self._drawn.add(logged, asked, split=self.name, draw=draw if self.name == "train" else FIXED)
 
     def _columns(self, ids: list[np.ndarray], numbers: list[np.ndarray], fields: Sequence[FieldSpec]) -> Columns:
         joined_ids = ids[0] if not ids[1].shape[1] else np.concatenate(ids, axis=1)

@@ -96,7 +96,7 @@ def _for_scoring(config: DataConfig, table: Table) -> DataConfig:
     values = config.model_dump(mode="json")
     values["tables"] = {**values["tables"], INPUT: table.model_dump(mode="json")}
     values["examples"] |= {"table": INPUT, "where": None}
-    values["split"] = {"by": "random"}
+    values["split"], values["negatives"] = {"by": "random"}, None
     return DataConfig.model_validate(values).model_copy(update={"tables": {INPUT: table}})
 
 
