@@ -51,16 +51,7 @@ def read_experiment_values(path: Path, overrides: Sequence[str] = ()) -> dict[st
 
     Raises ConfigError that names the file if it is missing, not UTF-8, not YAML or not a mapping of known sections.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"No experiment file {path}; `hemix init FILES... --out {path}` drafts it.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}.") from None
-    values = parse_yaml(text, str(path))
-    if not isinstance(values, dict):
-        found = "is empty" if values is None else f"holds a {type(values).__name__}"
-        raise ConfigError(f"{path}: an experiment file is a mapping of {', '.join(SECTIONS)}; this one {found}.")
+    values = read_mapping(path, "experiment file", SECTIONS, f"; `hemix init FILES... --out {path}` drafts it")
     for override in overrides:
         apply_override(values, override)
     for section in values:
@@ -70,6 +61,25 @@ def read_experiment_values(path: Path, overrides: Sequence[str] = ()) -> dict[st
                 f"{path}: unknown section {section!r}.{suggestion(str(section), SECTIONS)} Known: {known}"
             )
     return {section: {} if value is None and section != "name" else value for section, value in values.items()}
+
+
+def read_mapping(path: Path, kind: str, keys: Sequence[str], advice: str = "") -> dict[str, Any]:
+    """The mapping in a YAML file of some kind; its keys are not looked at yet.
+
+    Raises ConfigError that names the file if it is missing (with `advice`), not UTF-8, not YAML or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"No {kind} {path}{advice}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}.") from None
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        found = "is empty" if values is None else f"holds a {type(values).__name__}"
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ConfigError(f"{path}: {article} {kind} is a mapping of {', '.join(keys)}; this one {found}.")
+    return values
 
 
 def load_data_config(path: Path, overrides: Sequence[str] = ()) -> DataConfig:
@@ -94,32 +104,41 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     {'train': {'epochs': 1, 'optimizer': {'lr': 0.01}}}
     """
     path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(path.strip().split(".")):
         raise ConfigError(f"An override reads key.key=value; got {override!r}.")
-    value = parse_yaml(text, f"override {override!r}")
+    set_key(values, path.strip(), parse_yaml(text, f"override {override!r}"), f"override {override!r}")
+
+
+def set_key(values: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Put `value` at a dotted path, in place; `where` opens each message.
+
+    Raises ConfigError for a path that is no path, or that leads through something that has no keys.
+    """
+    keys = path.split(".")
+    if not all(keys):
+        raise ConfigError(f"{where}: a key reads key.key; got {path!r}.")
     place: Any = values
     for key in keys[:-1]:
-        place = _step_into(place, key, override)
+        place = _step_into(place, key, where)
     if isinstance(place, list):
-        place[_index(place, keys[-1], override)] = value
+        place[_index(place, keys[-1], where)] = value
     else:
         place[keys[-1]] = value
 
 
-def _step_into(place: Any, key: str, override: str) -> Any:
+def _step_into(place: Any, key: str, where: str) -> Any:
     if isinstance(place, list):
-        found = place[_index(place, key, override)]
+        found = place[_index(place, key, where)]
     else:
         if place.get(key) is None:
             place[key] = {}
         found = place[key]
     if not isinstance(found, dict | list):
-        raise ConfigError(f"override {override!r}: {key!r} is {found!r}, which has no keys of its own.")
+        raise ConfigError(f"{where}: {key!r} is {found!r}, which has no keys of its own.")
     return found
 
 
-def _index(items: list[Any], key: str, override: str) -> int:
+def _index(items: list[Any], key: str, where: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
-        raise ConfigError(f"override {override!r}: {key!r} must be a position 0..{len(items) - 1} of a list.")
+        raise ConfigError(f"{where}: {key!r} must be a position 0..{len(items) - 1} of a list.")
     return int(key)

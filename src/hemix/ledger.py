@@ -49,6 +49,8 @@ class Entry(Config):
     """With its zone."""
     run: str = ""
     """Folder name of the run."""
+    trial: int | None = None
+    """Number of a random-search trial: it trained on a share of the users, and is no row of a table."""
 
 
 class Damaged(Config):

@@ -18,6 +18,7 @@ from hemix.cli.models import models
 from hemix.cli.predict import predict
 from hemix.cli.prepare import prepare
 from hemix.cli.schema import schema
+from hemix.cli.study import study
 from hemix.cli.terminal import complain, say
 from hemix.cli.train import train
 from hemix.errors import HemixError
@@ -69,6 +70,7 @@ def hemix(
 
 app.command()(demo)
 app.add_typer(data, name="data")
+app.add_typer(study, name="study")
 for command in (init, schema, models, prepare, train, evaluate, compare, predict):
     app.command()(command)
 

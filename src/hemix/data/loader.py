@@ -8,6 +8,7 @@ from hemix.batch import Batch
 from hemix.data.ahead import ahead
 from hemix.data.shuffle import Shuffle
 from hemix.data.store import SplitView
+from hemix.data.user_sample import UserSample
 from hemix.errors import ConfigError
 
 LOOK_AHEAD = 4096
@@ -21,7 +22,7 @@ class Loader:
     position to the end of the epoch; afterwards the next epoch begins. Memory does not grow with the split.
     """
 
-    def __init__(self, split: SplitView, *, batch_size: int, seed: int | None, prefetch: int = 2) -> None:
+    def __init__(self, split: SplitView | UserSample, *, batch_size: int, seed: int | None, prefetch: int = 2) -> None:
         if batch_size < 1 or prefetch < 0:
             raise ConfigError(f"A loader needs batch_size >= 1 and prefetch >= 0, got {batch_size} and {prefetch}.")
         self.split = split

@@ -253,6 +253,10 @@ class SplitView:
         self._num_drawn = 0 if self._drawn is None else self._drawn.num
         self.num_rows = int(row_starts[-1]) + self.num_requests * self._num_drawn
 
+    def users(self, requests: np.ndarray) -> np.ndarray:
+        """Number of the user of each request; -1: none."""
+        return self._read["user"].take(requests)
+
     def counts(self, requests: np.ndarray) -> np.ndarray:
         """Candidates of each request, with those that are drawn for it."""
         return self._logged(requests) + self._num_drawn

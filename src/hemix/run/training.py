@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from hemix.data.loader import Loader
-from hemix.data.store import Store
+from hemix.data.store import SplitView, Store
+from hemix.data.user_sample import UserSample
 from hemix.errors import ConfigError, RunError
 from hemix.evaluate.evaluator import EvaluateConfig, measure, predict_split, rated
 from hemix.evaluate.predictions import Predictions
@@ -21,7 +21,7 @@ from hemix.objectives import build_objective
 from hemix.ranker import Ranker, build_ranker, check_memory
 from hemix.run.model_file import check_encoder, load_weights, write_model
 from hemix.run.run import Run
-from hemix.training.config import RESUMABLE_KEYS
+from hemix.training.config import RESUMABLE_KEYS, TrainConfig
 from hemix.training.environment import describe_environment, portable_path
 from hemix.training.folder import TIMINGS, RunFolder, write_json
 from hemix.training.learner import Learner
@@ -134,25 +134,29 @@ def _build_trainer(experiment: Experiment, store: Store, folder: RunFolder, *, p
     objective = build_objective(experiment.objective, store.inputs)
     return Trainer(
         Learner(ranker, objective, tables=ranker.embedding.tables),
-        Loader(store.split("train"), batch_size=config.batch_size, seed=config.seed),
+        Loader(_shared(store.split("train"), config), batch_size=config.batch_size, seed=config.seed),
         config,
         folder,
-        validate=_validator(ranker, store, experiment.evaluate, resolve_device(config.device)),
+        validate=_validator(ranker, _shared(store.split("valid"), config), experiment.evaluate, config.device),
         identity={"store": store.hash, "experiment": experiment.hash_without_budget},
         progress=progress,
     )
 
 
-def _validator(ranker: Ranker, store: Store, config: EvaluateConfig, device: torch.device) -> Validate | None:
+def _shared(split: SplitView, config: TrainConfig) -> SplitView | UserSample:
+    """The part of a split that a training sees."""
+    return split if config.user_share == 1 else UserSample(split, config.user_share)
+
+
+def _validator(ranker: Ranker, split: SplitView | UserSample, config: EvaluateConfig, device: str) -> Validate | None:
     """Metrics of the validation split, without intervals and slices; None if it has no rows."""
-    split = store.split("valid")
     if split.num_rows == 0:
         return None
     config = config.model_copy(update={"bootstrap_draws": 0})
 
     def validate() -> Mapping[str, float]:
         loader = Loader(split, batch_size=config.batch_size, seed=None)
-        return _flat_metrics(predict_split(ranker, loader, device=device), config)
+        return _flat_metrics(predict_split(ranker, loader, device=resolve_device(device)), config)
 
     return validate
 

@@ -1,1 +1,10 @@
-"""Many runs as one question: the ledger that they write, and the tables made from it."""
+"""Many runs as one question: a study file, its runs in processes of their own, and the tables and pictures of them.
+
+load_study(file)        config.py, cells.py    what is asked; every cell validated before anything runs
+open_stores             stores.py              each data section prepared once
+plan                    plan.py                what the ledger lacks
+price                   costs.py               what that will take
+Runner                  runner.py, worker.py   processes, logs, progress
+best_trial              search.py              random search on the validation split
+write_report            report.py, scaling.py, pictures.py, tables.py
+"""

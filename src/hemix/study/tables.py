@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hemix.data.arrays import replace_file
 from hemix.errors import ConfigError, RunError, unknown_name
+from hemix.evaluate.compare import Comparison
 from hemix.ledger import Entry, read
 
 MARK = re.compile(r"(<!-- table: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
@@ -31,7 +32,7 @@ def table(entries: Sequence[Entry], *, metrics: Sequence[str] = METRICS, split: 
     beside the model (data, budget) becomes a column, so that a table cannot hide it. Raises RunError if no entry is of
     the split, or if none has one of the metrics.
     """
-    cells = _cells([entry for entry in entries if entry.split == split])
+    cells = _cells([entry for entry in entries if entry.split == split and entry.trial is None])
     if not cells:
         raise RunError(f"A table needs entries of the split {split!r}; the ledger has none. Evaluate the runs first.")
     for metric in metrics:
@@ -107,6 +108,27 @@ def _caption(cells: Sequence[Sequence[Entry]], split: str) -> str:
     place = {entry.hardware for entry in entries if entry.hardware}
     where = f", {escape(place.pop())}" if len(place) == 1 else ""
     return f"{'; '.join(parts)}. Commit {', '.join(commits)}, {period}{where}."
+
+
+def differences(comparison: Comparison, metrics: Sequence[str] = METRICS, baselines: Sequence[str] = ()) -> str:
+    """Paired differences as a table: to each of `baselines` that is compared, or of every pair if none is."""
+    names = [system.name for system in comparison.systems]
+    chosen = [name for name in baselines if name in names] or names
+    lines = [f"| system - baseline | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
+    pairs = [(found.system, found.baseline) for found in comparison.differences if found.baseline in chosen]
+    by_pair = {(found.system, found.baseline, found.metric): found for found in comparison.differences}
+    for system, baseline in dict.fromkeys(pairs):
+        cells = []
+        for metric in metrics:
+            if (system, baseline, metric) not in by_pair:
+                raise unknown_name("metric of the comparison", metric, {found[2] for found in by_pair})
+            found = by_pair[system, baseline, metric]
+            cells.append(
+                "-" if math.isnan(found.value) else f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+            )
+        lines.append(f"| {escape(system)} - {escape(baseline)} | {' | '.join(cells)} |")
+    size = f"{comparison.rows:,} rows, {comparison.units:,} {comparison.unit}"
+    return "\n".join(lines) + f"\n\n{size}. {comparison.note}\n"
 
 
 def escape(text: str) -> str:

@@ -71,6 +71,8 @@ class TrainConfig(Config):
     """Candidate rows per step; requests are never cut in two."""
     seed: int = Field(default=0, ge=0)
     """Of start weights, shuffling and dropout."""
+    user_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the users that are trained and validated on, chosen by a hash: for trials. Evaluation reads all."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: cuda where there is one, else cpu."""
     deterministic: bool = True

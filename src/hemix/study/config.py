@@ -1,0 +1,148 @@
+"""The study file: cells, seeds, stores, search. Read once, validated whole."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hemix.config import Config, parse_config
+from hemix.config_file import read_mapping
+
+STORE_AXIS = "store"
+"""Key of `grid` that is no key of the experiment: the names of stores."""
+PRODUCT_LIMIT = 1000
+"""Cells of one study: more is a typing mistake."""
+
+
+class StoreConfig(Config):
+    """Where a store comes from, unless ``--data NAME=PATH`` names it on the command line."""
+
+    experiment: str | None = None
+    """Experiment file whose `data` section is taken, relative to the study file; None: that of the cell."""
+    root: str | None = None
+    """Folder where relative paths of tables start, relative to the study file; None: the experiment file's folder."""
+
+
+class Draw(Config):
+    """How random search draws one key: exactly one of these."""
+
+    choice: tuple[Any, ...] | None = Field(default=None, min_length=1)
+    """One of these values."""
+    uniform: tuple[float, float] | None = None
+    log_uniform: tuple[float, float] | None = None
+    """Uniform in the logarithm; for rates."""
+    integer: tuple[int, int] | None = None
+    """Whole numbers, both ends included."""
+
+    @model_validator(mode="after")
+    def _one_kind_in_order(self) -> "Draw":
+        given = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        if len(given) != 1:
+            raise ValueError(f"a draw is exactly one of {', '.join(type(self).model_fields)}; got {len(given)}")
+        name, value = next(iter(given.items()))
+        if name == "choice":
+            return self
+        low, high = value
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"{name} needs two ends in rising order, got {low} and {high}")
+        if name == "log_uniform" and low <= 0:
+            raise ValueError(f"log_uniform needs ends above 0, got {low}")
+        return self
+
+
+class SearchConfig(Config):
+    """Random search: every cell gets as many trials, judged on the validation split, never on the test split."""
+
+    space: dict[str, Draw] = Field(default_factory=dict)
+    """Dotted keys of the experiment that are drawn for every cell; a cell's own `search` adds to them."""
+    trials: int = Field(ge=1)
+    seed: int = Field(default=0, ge=0)
+    """Of the draws, and of the training of the trials."""
+    users: float = Field(default=0.25, gt=0, le=1)
+    """Share of the users that trials train and validate on (`train.user_share`)."""
+    epochs: int | None = Field(default=1, ge=1)
+    """Of a trial; None: as many as the cell's runs."""
+
+
+class CellConfig(Config):
+    """One system: an experiment file and what it changes in it."""
+
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Dotted keys of the experiment and their values; a mapping takes the place of a whole section."""
+    experiment: str | None = None
+    """Another experiment file than the study's."""
+    store: str | None = None
+    """Name of one of `stores`."""
+    family: str | None = None
+    """Curve of a scaling study that the cell is a point of; None: the part of its name before the first slash."""
+    search: dict[str, Draw] = Field(default_factory=dict)
+    """Keys that are drawn for this cell beside those of `search.space`."""
+
+
+class StudyConfig(Config):
+    """A study: cells x seeds, each trained once and read once on the test split."""
+
+    study: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    """Its name, in the ledger and in the marks of pages."""
+    kind: Literal["comparison", "scaling"] = "comparison"
+    """`scaling` also measures what each cell costs, and fits a power law to each family."""
+    experiment: str
+    """Experiment file that cells start from, relative to the study file."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Dotted keys that are set in every cell."""
+    stores: dict[str, StoreConfig] = Field(default_factory=dict)
+    """Where data comes from, by name; cells without a `store` use the first. None given: one, named `main`."""
+    cells: dict[str, CellConfig] = Field(default_factory=dict)
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Every combination of these values, for every cell (or for the experiment itself if there are no cells)."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    baselines: tuple[str, ...] = ()
+    """Cells that the others are compared with, pair by pair; none: every cell with every other."""
+    metrics: tuple[str, ...] = Field(default=("auc", "gauc", "log_loss"), min_length=1)
+    """Of the tables; the first is drawn and, in a scaling study, fitted."""
+    search: SearchConfig | None = None
+
+    @field_validator("seeds", "baselines", "metrics")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = [value for place, value in enumerate(values) if value in values[:place]]
+        if twice:
+            raise ValueError(f"each may stand once; {twice[0]!r} stands twice")
+        return values
+
+    @field_validator("seeds")
+    @classmethod
+    def _not_negative(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if min(seeds) < 0:
+            raise ValueError("a seed is 0 or more")
+        return seeds
+
+    @model_validator(mode="after")
+    def _has_cells(self) -> "StudyConfig":
+        if not self.cells and not self.grid:
+            raise ValueError("a study needs `cells` or `grid`")
+        empty = [key for key, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(f"grid.{empty[0]} has no values")
+        size = max(len(self.cells), 1) * math.prod(len(values) for values in self.grid.values())
+        if size > PRODUCT_LIMIT:
+            raise ValueError(f"a study has at most {PRODUCT_LIMIT} cells; this grid makes {size:,}. Cut some values")
+        searching = [name for name, cell in self.cells.items() if cell.search]
+        if self.search is None and searching:
+            raise ValueError(f"cell {searching[0]!r} has a `search`, and the study has none: it says trials and users")
+        return self
+
+
+def load_study(path: str | Path) -> StudyConfig:
+    """Read and validate a study file; its cells are resolved by `cells.resolve`.
+
+    Raises ConfigError that names the file and every wrong key, and suggests a key for an unknown one.
+    """
+    path = Path(path)
+    return parse_config(StudyConfig, read_mapping(path, "study file", list(StudyConfig.model_fields)), str(path))
+
+
+def study_json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file, for editors to complete and check."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}
