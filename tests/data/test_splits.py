@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.refusals import good_rows, refused
+from data.refusals import changed, files_below, good_rows, refused
 from data.tables import Row, data_config, decode, make_store, split_of_rows, write_table
 from hemix.data.prepare import prepare
 from hemix.data.store import Store
-from hemix.errors import ConfigError
+from hemix.errors import ConfigError, InputError
 
 SPLITS = ("train", "valid", "test")
 
@@ -233,6 +233,59 @@ def test_a_split_has_a_single_class(tmp_path: Path, name: str, click: int) -> No
     write_table(tmp_path / "log.parquet", rows)
     words = f"The {name} split has a single class: {20 * click} of its 20 rows have click = 1"
     refused(tmp_path, words, "data.split", split={"by": "given", "column": "part"})
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_every_label_has_both_classes_in_training(tmp_path: Path, order: int) -> None:
+    """A second label, masked or not, may lack one elsewhere: rare orders need not reach a small test split."""
+    rows = [{**row, "part": SPLITS[n % 6 // 2]} for n, row in enumerate(good_rows(60))]
+    settings: Row = {
+        "labels": [{"name": "click"}, {"name": "order", "mask": "click"}],
+        "split": {"by": "given", "column": "part"},
+    }
+    everywhere_same = [{**row, "order": order} for row in rows]
+    write_table(tmp_path / "log.parquet", everywhere_same)
+    refused(tmp_path, f"The train split has a single class: {10 * order} of its 10 rows have order = 1", **settings)
+    # two clicked training rows that differ; none are left elsewhere
+    mixed = changed(changed(everywhere_same, 1, order=0), 7, order=1)
+    write_table(tmp_path / "log.parquet", mixed)
+    store = prepare(data_config(**settings), tmp_path / "mixed", root=tmp_path, threads=1)
+    assert [store.manifest.count(name).positives[1] for name in SPLITS] == [[1, 9][order], 10 * order, 10 * order]
+
+
+def of_day(number: int) -> list[Row]:
+    return [{**row, "time": row["time"] + number * 86_400} for row in good_rows()]
+
+
+def append_days(folder: Path, split: Row, *days: list[Row]) -> Store:
+    for number, rows in enumerate(days):
+        write_table(folder / "log.parquet", rows)
+        prepare(data_config(split=split), folder / "store", root=folder, append=number > 0, threads=1)
+    return Store.open(folder / "store")
+
+
+def test_appended_days_are_the_new_test(tmp_path: Path) -> None:
+    """By time, validation and test are of the new day: one class is too few. Older rows must not stand in for them."""
+    first, second = of_day(0), of_day(1)
+    append_days(tmp_path, {"by": "time"}, first)
+    before = files_below(tmp_path / "store")
+    for rows, words in (
+        ([{**row, "click": 1} for row in second], "The valid split has a single class: 4 of its 4 rows"),
+        ([{**row, "time": second[0]["time"]} for row in second], "The valid split is empty"),
+    ):
+        write_table(tmp_path / "log.parquet", rows)
+        with pytest.raises(InputError, match=words):
+            prepare(data_config(split={"by": "time"}), tmp_path / "store", root=tmp_path, append=True, threads=1)
+        assert files_below(tmp_path / "store") == before
+
+
+def test_an_appended_day_of_one_class_joins_older_ones(tmp_path: Path) -> None:
+    """By user, rows of a split are those of all days: no day needs both classes, or rows for each split."""
+    lonely = [{**row, "user": "u1", "click": 0} for row in of_day(1)]
+    store = append_days(tmp_path, {"by": "user", "fractions": [0.5, 0.25, 0.25], "seed": 4}, good_rows(), lonely)
+    assert sorted(count.rows for count in store.manifest.segments[1].splits.values()) == [0, 0, 40]
+    assert sum(store.manifest.count(name).rows for name in SPLITS) == 80
+    assert sum(store.manifest.count(name).positives[0] for name in SPLITS) == 20
 
 
 def test_all_rows_at_one_time(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def show_store(store: "Store") -> None:
     say(", ".join([f"{grouped(figures['users'])} users", f"{grouped(figures['items'])} items", *logs]) + ".")
     for label, rates in figures["positive_rates"].items():
         say(f"{label} = 1 in " + ", ".join(f"{rate:.1%} of {split}" for split, rate in rates.items()) + ".")
+        for split in (split for split, rate in rates.items() if rate in (0, 1)):
+            say(f"Note: all rows of {split} have the same {label}; nothing can be ranked by it there.")
     if figures["drawn_per_request"]:
         say(f"Rows count {figures['drawn_per_request']} negatives that are drawn for each request when it is read.")
     misfits = {
@@ -68,10 +70,16 @@ def show_store(store: "Store") -> None:
 
 
 def store_figures(store: "Store") -> dict[str, Any]:
-    """What a store holds, segments added up; rates are those of the newest segment."""
+    """What a store holds, all segments together; rates also of the newest segment, if there are several."""
+    from hemix.data.manifest import SplitCount
+
     segments = store.manifest.segments
+    newest = segments[-1]
     views = {name: store.split(name) for name in ("train", "valid", "test")}
     drawn = store.config.negatives.num if store.config.negatives else 0
+    counts = {name: store.manifest.count(name) for name in views}
+    if len(segments) > 1:
+        counts["the newest segment"] = SplitCount.sum([*newest.splits.values()], like=counts["train"])
 
     def total(key: str) -> int:
         return sum(getattr(segment, key) for segment in segments)
@@ -87,15 +95,15 @@ def store_figures(store: "Store") -> dict[str, Any]:
         "positive_rates": {
             task.name: {
                 name: count.positives[k] / (count.rows - count.unlabelled[k] + drawn * count.requests)
-                for name, count in segments[-1].splits.items()
+                for name, count in counts.items()
                 if count.rows > count.unlabelled[k]
             }
             for k, task in enumerate(store.inputs.tasks)
         },
-        "events": {name: sum(segment.events[name] for segment in segments) for name in segments[-1].events},
-        "users": segments[-1].num_users,
+        "events": {name: sum(segment.events[name] for segment in segments) for name in newest.events},
+        "users": newest.num_users,
         "items": max(total("catalog_rows") - 1, 0),  # without the row of unknown items
-        "quarantined": segments[-1].quarantined,
+        "quarantined": newest.quarantined,
         "rows_without_item": total("rows_without_item"),
         "events_without_item": total("events_without_item"),
         "rows_without_profile": total("rows_without_profile"),

@@ -26,7 +26,7 @@ from hemix.data.encode import Encoder, Stager, fit_encoder
 from hemix.data.fields import Plan, make_plan
 from hemix.data.inputs import check_histories, make_inputs, write_pretrained
 from hemix.data.keys import known_tables, write_keys, write_quarantine
-from hemix.data.manifest import MANIFEST, FileEntry, Manifest, Segment, SplitCount, entry, moves_on, new_folder
+from hemix.data.manifest import MANIFEST, FileEntry, Manifest, Segment, entry, moves_on, new_folder
 from hemix.data.queries import (
     Preparing,
     create_entity_rows,
@@ -42,11 +42,12 @@ from hemix.data.queries import (
 from hemix.data.rules import check_tables
 from hemix.data.segment import EventRows, ExampleRows, Files, write_entities, write_events, write_examples
 from hemix.data.sources import BadRow, Sources, connect, first_lines
+from hemix.data.splits import check_splits
 from hemix.data.store import Store
 from hemix.data.taken import take_in
 from hemix.data.vocabulary import VocabularyBuilder
 from hemix.errors import InputError, StoreError
-from hemix.schema import SPLITS, DataConfig
+from hemix.schema import DataConfig
 
 CHUNK_ROWS = 65_536
 STAGED_BYTES = 128 * 2**20
@@ -193,7 +194,7 @@ def _prepare_segment(
         if path.is_dir():
             sync_folder(path)
     inputs = existing.inputs if existing else make_inputs(config, plan, encoder)
-    return Manifest(
+    manifest = Manifest(
         config=config,
         inputs=inputs,
         encoder=encoder_files,
@@ -201,6 +202,8 @@ def _prepare_segment(
         raw_columns={name: sources.columns(name) for name in config.tables},
         raw_files=raw_files,
     )
+    check_splits(manifest)
+    return manifest
 
 
 def _save_encoder(plan: Plan, encoder: Encoder, folder: Path, root: Path) -> dict[str, FileEntry]:
@@ -334,7 +337,7 @@ class SegmentBuilder:
         return fit_drawn(self.p, self.plan, self.files, self.rows, encoder)
 
     def write(self, encoder: Encoder, bad_rows: Sequence[BadRow], root: Path, *, first: bool) -> Segment:
-        """Write all files of the segment; raises InputError for a split that cannot be learnt from."""
+        """Write all files of the segment."""
         for table in encoder.vocabularies:
             self.builders.setdefault(table, VocabularyBuilder(encoder.vocabularies[table].values.type))
         splits = write_examples(self.files, self.rows, self.stagers["request"], self.stagers["row"], encoder)
@@ -348,8 +351,6 @@ class SegmentBuilder:
         profile_rows = write_entities(self.files, "profiles", self.stagers["profiles"], encoder, with_unknown=first)
         self.files.entries |= write_keys(self.p, self.plan, self.files.folder)
         self.files.entries |= write_quarantine(self.files.folder, bad_rows, root)
-        if self.p.labelled and first:
-            _check_splits(self.p.config, splits)
         return Segment(
             folder=self.files.folder.name, splits=splits, events=counts, catalog_rows=catalog_rows,
             profile_rows=profile_rows, num_users=num_users, quarantined=len(bad_rows),
@@ -358,28 +359,6 @@ class SegmentBuilder:
             rows_without_profile=self.rows.without_profile if self._has("profiles") else 0,
             rows_too_new=self.rows_too_new, files=self.files.entries,
         )  # fmt: skip
-
-
-def _check_splits(config: DataConfig, splits: dict[str, SplitCount]) -> None:
-    """No split that was asked for is empty; the first label has both classes in each."""
-    label = config.labels[0].name
-    given = config.examples.table
-    shares = dict(zip(SPLITS, config.split.fractions, strict=True))
-    asked = set(given) if isinstance(given, dict) else {split for split, share in shares.items() if share}
-    for split, count in splits.items():
-        if not count.rows:
-            if split in asked:
-                raise InputError(
-                    f"The {split} split is empty: split by {config.split.by!r} gives it no row. Change data.split, "
-                    f"or add rows."
-                )
-            continue
-        known = count.rows - count.unlabelled[0]
-        if config.negatives is None and count.positives[0] in (0, known):
-            raise InputError(
-                f"The {split} split has a single class: {count.positives[0]} of its {known} rows have {label} = 1. "
-                f"Ranking needs both; check the label or data.split."
-            )
 
 
 def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
