@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("bench_startup.py", "bench_prepare.py", "bench_loader.py", "bench_metrics.py", "bench_memory.py")
+BENCHMARKS = (
+    "bench_startup.py",
+    "bench_prepare.py",
+    "bench_loader.py",
+    "bench_metrics.py",
+    "bench_memory.py",
+    "bench_world.py",
+)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ LAYERS = (
     "experiment",
     "run",
     "study",
+    "world",
     "recipes",
     "cli",
 )

@@ -21,6 +21,7 @@ from hemix.cli.schema import schema
 from hemix.cli.study import study
 from hemix.cli.terminal import complain, say
 from hemix.cli.train import train
+from hemix.cli.world import world
 from hemix.errors import HemixError
 
 __all__ = ["app", "main"]
@@ -71,7 +72,7 @@ def hemix(
 app.command()(demo)
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
-for command in (init, schema, models, prepare, train, evaluate, compare, predict):
+for command in (init, schema, models, prepare, train, evaluate, compare, predict, world):
     app.command()(command)
 
 

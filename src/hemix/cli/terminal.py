@@ -82,6 +82,25 @@ def working(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def row_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with speed and time left on a terminal's standard error, fed with the rows done so far."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class RowsPerSecond(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.0f} rows/s", style="cyan")
+
+    rows = TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows")
+    columns = (TextColumn("{task.description}"), BarColumn(), rows, RowsPerSecond(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda done: progress.update(bar, completed=min(done, total))
+
+
+@contextmanager
 def download_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar per file on a terminal's standard error, fed with `(file, done, total)`."""
     from rich.console import Console

@@ -1,0 +1,21 @@
+"""The experiment files of a city are accepted as they stand, and carry what their names say."""
+
+import numpy as np
+import pytest
+
+from hemix.data.prepare import prepare
+from hemix.experiment import load_experiment
+from hemix.run import train
+
+
+@pytest.mark.parametrize("file", ["experiment.yaml", "experiment-ceiling.yaml"])
+def test_prepare_and_train(folder, tmp_path, file):
+    experiment = load_experiment(folder / file, ["train.max_steps=3", "train.batch_size=256"])
+    store = prepare(experiment.data, tmp_path / "store", root=folder)
+    views = [store.split(name) for name in ("train", "valid", "test")]
+    assert sum(view.num_rows for view in views) == 12_008
+    assert store.manifest.segments[0].rows_without_item == 0
+    assert store.manifest.segments[0].events_without_item == 0
+    assert store.manifest.segments[0].rows_without_profile == 0
+    run = train(experiment, store, tmp_path / "run", progress=False)
+    assert np.isfinite(run.evaluate(split="test").log_loss)
