@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hemix.batch import Batch, Columns, Inputs, Requests
 from hemix.errors import ConfigError
 from hemix.models import MODELS, Backbone, ModelConfig
+from hemix.nn.cost import Cost
 from hemix.nn.embedding import FeatureEmbedding
 from hemix.nn.fields import Fields, State
 from hemix.nn.memory import available_memory
@@ -96,6 +97,11 @@ class Ranker(nn.Module):
                 hook.remove()
         return tuple(found)
 
+    def cost(self) -> Cost:
+        """Multiply-adds per request and per candidate, with every history at its greatest length."""
+        lengths = {history.name: history.max_length for history in self._histories}
+        return self.embedding.cost(lengths) + self.backbone.cost(lengths)
+
     def _encode_histories(self, requests: Requests, *, older: bool) -> State:
         state: State = {}
         for history in self._histories:
@@ -159,14 +165,23 @@ def check_memory(
     needed = int(4 * (table_copies * count.tables + DENSE_COPIES * count.dense))
     available = available_memory() if memory is None else memory
     if available is not None and needed > available:
-        largest = max(inputs.tables, key=lambda table: table.num_ids * (table.dim or config.embedding_dim))
         raise ConfigError(
             f"A model must fit into memory: this {config.name} needs about {needed / 1e9:.1f} GB to train "
             f"({count.tables:,} parameters in tables, {count.dense:,} others), {available / 1e9:.1f} GB are left. "
-            f"Lower model.embedding_dim, or the number of ids (largest table: {largest.name!r}, {largest.num_ids:,} "
-            f"ids) by min_count, max_size or hash_buckets."
+            + _how_to_shrink(inputs, config, tables=table_copies * count.tables > DENSE_COPIES * count.dense)
         )
     return needed
+
+
+def _how_to_shrink(inputs: Inputs, config: ModelConfig, *, tables: bool) -> str:
+    """What to change, where most of the memory is taken by the tables, or by the rest."""
+    if not tables:
+        return "Lower the widths or the depth of the model section; for hemix, take a smaller model.preset."
+    largest = max(inputs.tables, key=lambda table: table.num_ids * (table.dim or config.embedding_dim))
+    return (
+        f"Lower model.embedding_dim, or the number of ids (largest table: {largest.name!r}, {largest.num_ids:,} ids) "
+        "by min_count, max_size or hash_buckets."
+    )
 
 
 def build_ranker(inputs: Inputs, config: ModelConfig, *, seed: int, memory: int | None = None) -> Ranker:

@@ -1,32 +1,93 @@
-"""Costs: what moves them, what does not, and by how much where it is known."""
+"""Costs by formula against torch's counter, which watches the model run; what moves them, and by how much."""
 
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from factories import make_inputs
+from conformance.rankers import CONFIGS
+from factories import make_batch, make_inputs
+from hemix.batch import Inputs
 from hemix.evaluate.cost import model_cost
-from hemix.models import MODELS, HeMixConfig
+from hemix.models import MODELS, PRESETS, DINConfig, DLRMConfig, HeMixConfig, ModelConfig
+from hemix.nn.cost import Cost
+from hemix.ranker import Ranker, build_ranker
+from hemix_switches import SWITCHES, switched
+
+CANDIDATES = (2, 5)
+OTHERS: dict[str, ModelConfig] = {
+    "no histories": HeMixConfig(global_history=None, real_time_history=None, token_dim=16),
+    "one history": HeMixConfig(real_time_history=None, token_dim=16),
+    "din, deep": DINConfig(embedding_dim=4, attention_hidden=(6, 3), hidden=(9, 5), tower_hidden=(4,)),
+    "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
+}
+
+
+def counted(inputs: Inputs, config: ModelConfig) -> Cost:
+    """Score one request with few and with more candidates: the difference is theirs, the rest is the request's."""
+    ranker = build_ranker(inputs, config, seed=0).eval().requires_grad_(False)
+    few, many = (_products(ranker, count) for count in CANDIDATES)
+    per_candidate = (many - few) // (CANDIDATES[1] - CANDIDATES[0])
+    return Cost(per_request=few - CANDIDATES[0] * per_candidate, per_candidate=per_candidate)
+
+
+def _products(ranker: Ranker, candidates: int) -> int:
+    longest = {history.name: (history.max_length,) for history in ranker.inputs.histories}
+    batch = make_batch(ranker.inputs, counts=(candidates,), lengths=longest)
+    # only the unfused form of attention shows its products to the counter
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        ranker(batch)
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *OTHERS])
+def test_formulas_agree_with_the_counter(name: str) -> None:
+    config = {**CONFIGS, **OTHERS}[name]
+    assert model_cost(make_inputs(), config) == counted(make_inputs(), config)
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_formulas_of_every_switch(name: str) -> None:
+    config = switched(name)
+    assert model_cost(make_inputs(), config) == counted(make_inputs(), config)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_longer_histories_cost_more_and_larger_vocabularies_do_not(name: str) -> None:
+def test_larger_vocabularies_cost_nothing(name: str) -> None:
     inputs = make_inputs()
-    config = MODELS[name].config()
-    cost = model_cost(inputs, config)
-    assert cost.per_request > 0
-    assert cost.per_candidate > 0
-    longer = replace(inputs, histories=tuple(replace(history, max_length=18) for history in inputs.histories))
-    more = model_cost(longer, config)
-    assert (more.per_request, more.per_candidate) >= (cost.per_request, cost.per_candidate)
-    larger = replace(inputs, tables=tuple(replace(table, num_ids=10_000) for table in inputs.tables))
-    assert model_cost(larger, config) == cost
+    larger = replace(inputs, tables=tuple(replace(table, num_ids=10**12) for table in inputs.tables))
+    assert model_cost(larger, MODELS[name].config()) == model_cost(inputs, MODELS[name].config())
+
+
+def longer(inputs: Inputs, events: int) -> Inputs:
+    return replace(inputs, histories=tuple(replace(history, max_length=events) for history in inputs.histories))
 
 
 def test_dynamic_queries_pay_for_each_event_twice() -> None:
     """Ten more events: 2 histories x 10 events x 4 queries x width 128, once for the weights, once for the sum."""
     inputs = make_inputs()
-    longer = replace(inputs, histories=tuple(replace(history, max_length=19) for history in inputs.histories))
-    config = HeMixConfig()
-    difference = model_cost(longer, config).per_candidate - model_cost(inputs, config).per_candidate
-    assert difference == 2 * 10 * 4 * 128 * 2
+    long, short = model_cost(longer(inputs, 19), HeMixConfig()), model_cost(longer(inputs, 9), HeMixConfig())
+    assert long.per_candidate - short.per_candidate == 2 * 10 * 4 * 128 * 2
+
+
+def test_user_only_queries_cost_a_candidate_nothing() -> None:
+    inputs = make_inputs()
+    config = HeMixConfig(user_only_dynamic=True)
+    assert model_cost(longer(inputs, 1000), config).per_candidate == model_cost(inputs, config).per_candidate
+    assert model_cost(longer(inputs, 1000), config).per_request > model_cost(inputs, config).per_request
+
+
+def test_no_events_no_attention() -> None:
+    for config in (HeMixConfig(), DINConfig(), DLRMConfig(history_pooling="target_attention")):
+        assert model_cost(longer(make_inputs(), 0), config).per_candidate > 0
+
+
+@pytest.mark.parametrize(("name", "giga"), [("public", 0.02005), ("small", 0.208), ("mid", 0.934), ("large", 2.907)])
+def test_presets_cost_what_the_blocks_cost(name: str, giga: float) -> None:
+    """FLOPs of the blocks per candidate: twice L (2 N d d_r + 2 k N d^2)."""
+    config = PRESETS[name]
+    blocks = model_cost(make_inputs(), config).per_candidate
+    without = model_cost(make_inputs(), config.model_copy(update={"num_blocks": 0})).per_candidate
+    assert 2 * (blocks - without) / 1e9 == pytest.approx(giga, rel=0.01)

@@ -1,8 +1,6 @@
 """What the paper notes say must hold of HeMix: shapes, counts and what may depend on what."""
 
-import re
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
@@ -12,12 +10,14 @@ from torch import Tensor, nn
 
 from factories import make_batch, make_inputs, take_requests
 from hemix.batch import Columns, History, Inputs
-from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models import PRESETS, HeMixConfig
-from hemix.models.hemix import HeMix, HeteroMixer, HeteroMixing, fuse, unfuse
+from hemix.models.hemix import HeMix
+from hemix.nn.mixer_block import MixerBlock
+from hemix.nn.mixing import HeteroMixing, fuse, unfuse
 from hemix.nn.ragged import Ragged
-from hemix.ranker import Ranker, build_ranker, count_parameters
+from hemix.nn.token_ffn import PerTokenFFN
+from hemix.ranker import Ranker, build_ranker
 
 TINY = PRESETS["tiny"]
 INPUTS = make_inputs()
@@ -83,10 +83,10 @@ def test_mixing_adds_to_the_token_it_came_from() -> None:
 
 @pytest.mark.parametrize("position", ["post", "pre"])
 def test_a_block_without_its_second_maps_is_its_norms(position: str) -> None:
-    config = HeMixConfig(token_dim=12, num_mixing_heads=3, norm_position=position)
-    block = HeteroMixer(5, config)
-    nn.init.zeros_(block.mixing.expand.weight)
-    nn.init.zeros_(block.ffn.down.weight)
+    mixing, ffn = HeteroMixing(5, 12, num_heads=3, rank=4), PerTokenFFN(5, 12, expansion=2)
+    block = MixerBlock(mixing, ffn, 12, "layer_norm", pre_norm=position == "pre")
+    nn.init.zeros_(mixing.expand.weight)
+    nn.init.zeros_(ffn.down.weight)
     x = torch.randn(4, 5, 12)
     expected = x if position == "pre" else nn.functional.layer_norm(nn.functional.layer_norm(x, (12,)), (12,))
     torch.testing.assert_close(block(x), expected)
@@ -144,105 +144,6 @@ def test_many_candidates_score_as_each_alone() -> None:
         candidate = Columns(ids=batch.candidates.ids[row : row + 1], numbers=batch.candidates.numbers[row : row + 1])
         alone = ranker.score(ranker.encode(batch.requests), candidate, torch.tensor([0, 1]))
         torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-6)
-
-
-def closed_form(config: HeMixConfig, *, fields: int, events: dict[str, int], tasks: int) -> dict[str, int]:
-    """Dense parameters as docs/models/hemix.md counts them, from the widths of all fields and of an event."""
-    d, rank, k = config.token_dim, config.mixing_rank, config.ffn_expansion
-    dynamic = {"global": config.num_dynamic_global, "real_time": config.num_dynamic_real_time}
-    fixed = {"global": config.num_fixed_global, "real_time": config.num_fixed_real_time}
-    m = sum(dynamic.values())
-    n = m + sum(dynamic[name] + fixed[name] for name in events)
-    hidden = min(2 * m * d, 4096)
-    norm = 2 * d if config.norm_kind == "layer_norm" else d
-    widths = [d, *config.tower_hidden, 1]
-    return {
-        "tokenizer": fields * hidden + hidden + hidden * m * d + m * d + 2 * m * d,
-        "queries": sum(
-            width * d + d + 2 * norm + (dynamic[s] + fixed[s] + 3) * d * d + (dynamic[s] + 2 * fixed[s]) * d
-            for s, width in events.items()
-        ),
-        "blocks": config.num_blocks
-        * (2 * n * d * rank + config.num_mixing_heads * rank + n * d + n * (2 * k * d * d + k * d + d) + 2 * norm),
-        "final_norm": norm if config.pre_norm else 0,
-        "towers": tasks * sum(a * b + b for a, b in pairwise(widths)),
-    }
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        TINY,
-        PRESETS["public"],
-        TINY.model_copy(update={"num_blocks": 4, "num_fixed_global": 3}),
-        TINY.model_copy(update={"real_time_history": None}),
-    ],
-)
-def test_parameters_are_as_many_as_the_formula_says(config: HeMixConfig) -> None:
-    inputs = make_inputs(plain=True, num_tasks=3)
-    events = {name: 4 * 16 for name in ("global", "real_time") if name == "global" or config.real_time_history}
-    expected = closed_form(config, fields=4 * 16, events=events, tasks=3)
-    count = count_parameters(inputs, config)
-    assert count.by_part == {"embedding": count.tables} | {part: number for part, number in expected.items() if number}
-    assert count.dense == sum(expected.values())
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_mixing_has_as_many_weights_as_the_paper_says(name: str) -> None:
-    """2 L N d d_r, as the paper counts what HeteroMixing adds."""
-    config = PRESETS[name]
-    named = build_ranker(INPUTS, config, seed=0).named_parameters()
-    weights = sum(value.numel() for key, value in named if ".mixing." in key and key.endswith("weight"))
-    num_tokens = {"tiny": 12, "public": 24}[name]
-    assert weights == 2 * config.num_blocks * num_tokens * config.token_dim * config.mixing_rank
-
-
-@pytest.mark.parametrize(
-    ("tasks", "tokenizer_input", "event_width", "logged"), [(6, 592, 96, 21_027_686), (4, 112, 48, 20_441_444)]
-)
-def test_the_shared_parts_agree_with_published_counts(
-    tasks: int, tokenizer_input: int, event_width: int, logged: int
-) -> None:
-    """Dense parameters that a public implementation logged for KuaiRand and QK-Video, less the parts built otherwise.
-
-    Those are its tokenizer (one linear map and norm per token) and event projection; ours has norms before the
-    attention and vectors for empty histories, which it lacks.
-    """
-    d = 256
-    config = HeMixConfig(
-        token_dim=d,
-        num_blocks=3,
-        num_mixing_heads=2,
-        mixing_rank=16,
-        num_attention_heads=2,
-        num_dynamic_global=2,
-        num_dynamic_real_time=2,
-        num_fixed_global=2,
-        num_fixed_real_time=2,
-    )
-    inputs = replace(make_inputs(plain=True), tasks=tuple(replace(INPUTS.tasks[0], name=str(k)) for k in range(tasks)))
-    ranker = build_ranker(inputs, config, seed=0)
-    ours = 0
-    for name, parameter in ranker.backbone.named_parameters():
-        if re.match(r"blocks|towers|queries\.\w+\.(dynamic_query|fixed_query|key|value|output|fixed)\b", name):
-            ours += parameter.numel()
-    theirs = 4 * (tokenizer_input * d + 3 * d) + event_width * d + d
-    assert ours == logged - theirs
-
-
-def test_heads_must_divide_the_width() -> None:
-    values = {"token_dim": 30, "num_attention_heads": 4, "num_mixing_heads": 3}
-    with pytest.raises(ConfigError, match="token_dim must be a multiple of num_attention_heads; token_dim is 30"):
-        parse_config(HeMixConfig, values, "model")
-    with pytest.raises(ConfigError, match="num_mixing_heads is 4"):
-        parse_config(HeMixConfig, {"token_dim": 30, "num_attention_heads": 3}, "model")
-    with pytest.raises(ConfigError, match="num_fixed_global"):
-        parse_config(HeMixConfig, {"num_fixed_global": 0}, "model")
-
-
-def test_both_histories_cannot_be_one() -> None:
-    with pytest.raises(ConfigError, match="both 'global'; set one of them to null"):
-        parse_config(HeMixConfig, {"real_time_history": "global"}, "model")
 
 
 def test_a_missing_history_must_be_given_up_by_name() -> None:

@@ -19,6 +19,7 @@ BATCHES = {
     "ragged": {"counts": (1, 3, 2, 5), "lengths": {"global": (0, 9, 2, 4), "real_time": (9, 0, 3, 0)}},
     "same number of candidates": {"counts": (3, 3, 3, 3)},
     "one request": {"counts": (8,), "lengths": {"global": (9,), "real_time": (3,)}},
+    "switches": {"counts": (2, 1, 3, 1), "lengths": {"global": (3, 0, 2, 0), "real_time": (2, 3, 0, 0)}},
     "no events at all": {"counts": (2, 3, 1), "lengths": {"global": (0, 0, 0), "real_time": (0, 0, 0)}},
 }
 

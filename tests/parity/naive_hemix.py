@@ -1,13 +1,12 @@
-"""HeMix for one row at a time, from its equations."""
-
-import math
+"""HeMix for one row at a time, from its equations, with every switch."""
 
 import torch
 from torch import Tensor
 
 from hemix.batch import Batch, Inputs
 from hemix.models import HeMixConfig
-from parity.naive import NaiveFields, Parameters, joined, linear, request_of
+from parity import naive_mixer
+from parity.naive import NaiveFields, Named, Parameters, joined, linear, request_of
 
 
 def score(parameters: Parameters, config: HeMixConfig, inputs: Inputs, batch: Batch) -> Tensor:
@@ -17,103 +16,106 @@ def score(parameters: Parameters, config: HeMixConfig, inputs: Inputs, batch: Ba
 
 def _row(parameters: Parameters, config: HeMixConfig, fields: NaiveFields, batch: Batch, n: int) -> Tensor:
     r = request_of(batch, n)
-    everything = joined(fields.request(batch, r) + fields.candidate(batch, n))
-    tokens = _tokens(parameters, config, everything)
-    groups = {
-        "global": (config.global_history, tokens[: config.num_dynamic_global]),
-        "real_time": (config.real_time_history, tokens[config.num_dynamic_global :]),
+    request, candidate = fields.request(batch, r), fields.candidate(batch, n)
+    tokens = _tokens(parameters, config, "backbone.tokenizer", request, candidate)
+    asking = _request_tokens(parameters, config, request, candidate) if config.user_only_dynamic else tokens
+    first = asking[: config.num_dynamic_global]
+    last = asking[len(asking) - config.num_dynamic_real_time :]
+    events = {
+        group: _events(parameters, config, group, [joined(event) for event in fields.events(batch, name, r)])
+        for group, name in (("global", config.global_history), ("real_time", config.real_time_history))
+        if name is not None
     }
-    x = []
-    for group in ("real_time", "global"):
-        history, dynamic = groups[group]
-        if history is not None:
-            events = [joined(event) for event in fields.events(batch, history, r)]
-            x += _answers(parameters, config, f"backbone.queries.{group}", dynamic, events)
+    if config.merge_histories:
+        x = _answers(parameters, config, "merged", first + last, events["global"] + events["real_time"])
+    else:
+        x = _answers(parameters, config, "real_time", last, events["real_time"]) if "real_time" in events else []
+        x += _answers(parameters, config, "global", first, events["global"]) if "global" in events else []
     x += tokens
-    pre = config.norm_position == "pre" or (config.norm_position == "auto" and config.num_blocks > 3)
-    for block in range(config.num_blocks):
-        x = _block(parameters, config, f"backbone.blocks.{block}", x, pre=pre)
-    if pre:
-        x = [_norm(parameters, "backbone.final_norm", token) for token in x]
-    pooled = sum(x) / len(x)
-    return torch.cat([_tower(parameters, config, k, pooled) for k in range(len(fields.inputs.tasks))])
+    if config.pooling == "task_token":
+        x += list(parameters["backbone.task_tokens"])
+    x = naive_mixer.blocks(parameters, config, x)
+    return torch.cat([_tower(parameters, config, k, pooled) for k, pooled in enumerate(_pooled(config, fields, x))])
 
 
-def _tokens(parameters: Parameters, config: HeMixConfig, everything: Tensor) -> list[Tensor]:
-    hidden = torch.clamp(linear(parameters, "backbone.tokenizer.first.linear", everything), min=0)
-    flat = linear(parameters, "backbone.tokenizer.second", hidden)
+def _pooled(config: HeMixConfig, fields: NaiveFields, x: list[Tensor]) -> list[Tensor]:
+    tasks = len(fields.inputs.tasks)
+    if config.pooling == "mean":
+        return [sum(x) / len(x)] * tasks
+    return [torch.cat(x)] * tasks if config.pooling == "flatten" else x[-tasks:]
+
+
+def _tokens(parameters: Parameters, config: HeMixConfig, name: str, request: Named, candidate: Named) -> list[Tensor]:
+    everything = joined(request + candidate)
+    if config.tokenizer == "auto_split_mlp":
+        hidden = torch.clamp(linear(parameters, f"{name}.first.linear", everything), min=0)
+        raw = _cut(config, linear(parameters, f"{name}.second", hidden))
+        return [_token_norm(parameters, name, m, token) for m, token in enumerate(raw)]
+    if config.tokenizer == "per_token_linear":
+        raw = _cut(config, linear(parameters, f"{name}.maps.linear", everything))
+        normed = [_token_norm(parameters, name, m, token) for m, token in enumerate(raw)]
+        return [token / (1 + torch.exp(-token)) for token in normed]
+    assert config.token_groups is not None
     tokens = []
-    for m in range(config.num_dynamic_global + config.num_dynamic_real_time):
-        token = flat[m * config.token_dim : (m + 1) * config.token_dim]
-        scale, shift = parameters["backbone.tokenizer.norm.weight"][m], parameters["backbone.tokenizer.norm.bias"][m]
-        tokens.append((token - token.mean()) / torch.sqrt(((token - token.mean()) ** 2).mean() + 1e-5) * scale + shift)
+    for m, group in enumerate(config.token_groups):
+        own = [dict(request)[field] for field in group if field in dict(request)]
+        others = [dict(candidate)[field] for field in group if field in dict(candidate)]
+        token = linear(parameters, f"{name}.maps.{m}.linear", torch.cat(own + others))
+        tokens.append(_token_norm(parameters, name, m, token))
     return tokens
 
 
-def _norm(parameters: Parameters, name: str, x: Tensor) -> Tensor:
-    """LayerNorm if there is a shift, RMSNorm if there is none."""
-    if f"{name}.bias" not in parameters:
-        return x / torch.sqrt((x**2).mean() + 1e-6) * parameters[f"{name}.weight"]
-    centred = x - x.mean()
-    return centred / torch.sqrt((centred**2).mean() + 1e-5) * parameters[f"{name}.weight"] + parameters[f"{name}.bias"]
+def _request_tokens(parameters: Parameters, config: HeMixConfig, request: Named, candidate: Named) -> list[Tensor]:
+    if config.tokenizer != "semantic_group":
+        return _tokens(parameters, config, "backbone.query_tokenizer", request, [])
+    tokens = _tokens(parameters, config, "backbone.tokenizer", request, candidate)
+    pairs = zip(tokens, config.token_groups or (), strict=True)
+    return [token for token, group in pairs if not set(group) & set(dict(candidate))]
+
+
+def _cut(config: HeMixConfig, flat: Tensor) -> list[Tensor]:
+    return [flat[start : start + config.token_dim] for start in range(0, len(flat), config.token_dim)]
+
+
+def _token_norm(parameters: Parameters, name: str, m: int, token: Tensor) -> Tensor:
+    scale, shift = parameters[f"{name}.norm.weight"][m], parameters[f"{name}.norm.bias"][m]
+    return (token - token.mean()) / torch.sqrt(((token - token.mean()) ** 2).mean() + 1e-5) * scale + shift
+
+
+def _events(parameters: Parameters, config: HeMixConfig, group: str, events: list[Tensor]) -> list[Tensor]:
+    """Events as wide as a token."""
+    name = f"backbone.queries.{group}.events"
+    if config.event_projection == "shared":
+        name = "backbone.events"
+    elif config.merge_histories:
+        name = f"backbone.queries.merged.events.{group}"
+    return [linear(parameters, name, event) for event in events]
 
 
 def _answers(
-    parameters: Parameters, config: HeMixConfig, name: str, dynamic: list[Tensor], events: list[Tensor]
+    parameters: Parameters, config: HeMixConfig, group: str, dynamic: list[Tensor], events: list[Tensor]
 ) -> list[Tensor]:
     """One answer per query, dynamic ones first."""
-    fixed = list(parameters[f"{name}.fixed"])
+    name = f"backbone.queries.{group}"
+    queries = dynamic + list(parameters.get(f"{name}.fixed", ()))
+    maps = [w for kind in ("dynamic", "fixed") for w in parameters.get(f"{name}.{kind}_query.weight", ())]
     if not events:
-        return list(parameters[f"{name}.empty"])
-    maps = [*parameters[f"{name}.dynamic_query.weight"], *parameters[f"{name}.fixed_query.weight"]]
-    mapped = torch.stack(events) @ parameters[f"{name}.events.weight"].T + parameters[f"{name}.events.bias"]
-    sequence = torch.stack([_norm(parameters, f"{name}.event_norm", event) for event in mapped])
+        answers = list(parameters[f"{name}.empty"])
+    else:
+        sequence = torch.stack([_attention_norm(parameters, config, f"{name}.event_norm", event) for event in events])
+        asking = [_attention_norm(parameters, config, f"{name}.query_norm", query) for query in queries]
+        answers = [_found(parameters, config, name, q @ w, sequence) for q, w in zip(asking, maps, strict=True)]
+    return [q + a for q, a in zip(queries, answers, strict=True)] if config.query_residual else answers
+
+
+def _attention_norm(parameters: Parameters, config: HeMixConfig, name: str, x: Tensor) -> Tensor:
+    return naive_mixer.norm(parameters, name, x) if config.attention_norm else x
+
+
+def _found(parameters: Parameters, config: HeMixConfig, name: str, query: Tensor, sequence: Tensor) -> Tensor:
     keys, values = (sequence @ parameters[f"{name}.{kind}.weight"].T for kind in ("key", "value"))
-    width = config.token_dim // config.num_attention_heads
-    answers = []
-    for query, weight in zip(dynamic + fixed, maps, strict=True):
-        projected = _norm(parameters, f"{name}.query_norm", query) @ weight
-        heads = []
-        for start in range(0, config.token_dim, width):
-            part = slice(start, start + width)
-            logits = keys[:, part] @ projected[part] / math.sqrt(width)
-            shares = torch.exp(logits - logits.max()) / torch.exp(logits - logits.max()).sum()
-            heads.append(shares @ values[:, part])
-        answers.append(linear(parameters, f"{name}.output", torch.cat(heads)))
-    return answers
-
-
-def _block(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor], *, pre: bool) -> list[Tensor]:
-    for norm, function in ((f"{name}.mixing_norm", _mixing), (f"{name}.ffn_norm", _ffn)):
-        if pre:
-            change = function(parameters, config, name, [_norm(parameters, norm, token) for token in x])
-            x = [token + delta for token, delta in zip(x, change, strict=True)]
-        else:
-            change = function(parameters, config, name, x)
-            x = [_norm(parameters, norm, token + delta) for token, delta in zip(x, change, strict=True)]
-    return x
-
-
-def _mixing(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor]) -> list[Tensor]:
-    width = config.token_dim // config.num_mixing_heads
-    slices: list[list[Tensor]] = [[] for _ in x]
-    for m in range(config.num_mixing_heads):
-        fused = torch.cat([token[m * width : (m + 1) * width] for token in x])
-        low = fused @ parameters[f"{name}.mixing.reduce.weight"][m] + parameters[f"{name}.mixing.reduce.bias"][m]
-        high = torch.clamp(low, min=0) @ parameters[f"{name}.mixing.expand.weight"][m]
-        high = high + parameters[f"{name}.mixing.expand.bias"][m]
-        for t in range(len(x)):
-            slices[t].append(high[t * width : (t + 1) * width])
-    return [torch.cat(parts) for parts in slices]
-
-
-def _ffn(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor]) -> list[Tensor]:
-    changed = []
-    for t, token in enumerate(x):
-        hidden = token @ parameters[f"{name}.ffn.up.weight"][t] + parameters[f"{name}.ffn.up.bias"][t]
-        hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
-        changed.append(hidden @ parameters[f"{name}.ffn.down.weight"][t] + parameters[f"{name}.ffn.down.bias"][t])
-    return changed
+    heads = naive_mixer.attended(query, keys, values, config.token_dim // config.num_attention_heads)
+    return linear(parameters, f"{name}.output", heads)
 
 
 def _tower(parameters: Parameters, config: HeMixConfig, task: int, x: Tensor) -> Tensor:

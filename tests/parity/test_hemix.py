@@ -4,6 +4,7 @@ import pytest
 
 from factories import make_inputs
 from hemix.models import HeMixConfig
+from hemix_switches import SWITCHES, switched
 from parity import naive_hemix
 from parity.check import BATCHES, assert_parity, batch_of, perturbed
 
@@ -41,4 +42,13 @@ def test_batches(batch: str) -> None:
 def test_settings(name: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), CONFIGS[name]
     ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
+    assert_parity(ranker, rows, lambda parameters: naive_hemix.score(parameters, config, inputs, rows))
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches(name: str) -> None:
+    """Requests with both histories, with either and with none."""
+    config = switched(name)
+    inputs = make_inputs(plain=config.token_groups is None)
+    ranker, rows = perturbed(inputs, config), batch_of(inputs, "switches")
     assert_parity(ranker, rows, lambda parameters: naive_hemix.score(parameters, config, inputs, rows))

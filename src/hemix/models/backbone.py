@@ -1,15 +1,16 @@
 """What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
-A model may also show what happens inside it, by one method each: `Attentive` and `Residual`.
+It knows what it costs. A model may also show what happens inside it, by one method each: `Attentive` and `Residual`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hemix.nn.cost import Cost
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
 
@@ -30,6 +31,10 @@ class Backbone(Protocol):
         """Logits of the candidates in row order, from all that the other two steps returned."""
         ...
 
+    def cost(self, lengths: Mapping[str, int]) -> Cost:
+        """Multiply-adds by formula, without running anything; `lengths` are the events of each history."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionMap:
@@ -41,9 +46,10 @@ class AttentionMap:
     weights: Float[Tensor, "N Q H T"]
     """Of each row, query and head; 0 where there is no event."""
     adds_to_one: bool
-    """A softmax; else the weights are strengths, which may be below zero."""
+    """A softmax over this history; else the weights are strengths, which may be below zero, or the softmax is over
+    several histories, of which this is one."""
     answers: Float[Tensor, "N Q E"]
-    """What each query gets from the history, as it goes into the rest of the model."""
+    """What each query gets from the history (or from several at once), as it goes into the rest of the model."""
     queries: Float[Tensor, "Q D"] | None = None
     """Of `fixed` queries: the vectors by which they ask."""
 

@@ -6,6 +6,7 @@
 Filled gaps and differences: docs/models/din.md. Parity test: tests/parity/test_din.py.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -18,6 +19,7 @@ from hemix.config import Config
 from hemix.models.backbone import AttentionMap
 from hemix.models.histories import comparable_histories, prefixed, target_maps, under
 from hemix.nn.activation import Activation, build_activation
+from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
@@ -91,3 +93,8 @@ class DIN(nn.Module):
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history."""
         return target_maps(self._attention, state, candidate, ragged)
+
+    def cost(self, lengths: Mapping[str, int]) -> Cost:
+        """Attention over each history, and the MLP, whose first layer is split."""
+        attention = sum((part.cost(lengths[name]) for name, part in self._attention.items()), Cost())
+        return attention + self.first.cost() + Cost(per_candidate=products(self.rest))

@@ -8,6 +8,7 @@ A history is a multi-valued feature: each event field, pooled over the events, i
 docs/models/dlrm.md. Parity test: tests/parity/test_dlrm.py.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -19,6 +20,7 @@ from hemix.batch import FieldSpec, HistorySpec, Inputs
 from hemix.config import Config
 from hemix.models.backbone import AttentionMap
 from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
+from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State, common_width
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
@@ -91,6 +93,7 @@ class DLRM(nn.Module):
 
     def _build_top(self, *, num_request: int, num_candidate: int, num_tasks: int) -> None:
         hidden = self._config.top_hidden
+        self._counts = (num_request, num_candidate)
         self.register_buffer("request_pairs", _pairs(num_request), persistent=False)
         self.register_buffer("candidate_pairs", _pairs(num_candidate), persistent=False)
         to_top = (num_request, num_candidate) if self._config.embeddings_to_top else (0, int(self.bottom is not None))
@@ -136,6 +139,16 @@ class DLRM(nn.Module):
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history, under `target_attention`; nothing where histories are averaged."""
         return target_maps(self._attention, state, candidate, ragged)
+
+    def cost(self, lengths: Mapping[str, int]) -> Cost:
+        """Products of all pairs (each side's are made as a full square), both MLPs and, if chosen, the attention."""
+        attention = sum((part.cost(lengths[name]) for name, part in self._attention.items()), Cost())
+        request, candidate = self._counts
+        pairs = Cost(
+            per_request=request**2 * self._width, per_candidate=(candidate**2 + request * candidate) * self._width
+        )
+        mlps = products(self.rest) + (products(self.bottom) if self.bottom is not None else 0)
+        return attention + pairs + self.first.cost() + Cost(per_candidate=mlps)
 
 
 class _Split:

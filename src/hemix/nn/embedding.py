@@ -10,7 +10,7 @@ event or slot adds nothing, and no row to the sparse gradient. "Unknown" and "nu
 value at N(0, 0.05^2). Ids must be smaller than their table's `num_ids`: this is not checked here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from hemix.batch import FIRST_ID, PADDING_ID, Columns, FieldSpec, History, Inputs
 from hemix.errors import ConfigError, unknown_name
+from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts
 
 INITIAL_STD = 0.05
@@ -81,6 +82,12 @@ class FeatureEmbedding(nn.Module):
             raise unknown_name("history", name, self.layouts.histories)
         steps = torch.arange(history.events.ids.shape[1], device=history.lengths.device)
         return self._embed(side, history.events), steps < history.lengths[:, None]
+
+    def cost(self, lengths: Mapping[str, int]) -> Cost:
+        """Multiply-adds of the maps of vector fields; `lengths` are the events of each history that is read."""
+        sides = {name: side.vector_products(self.vectors) for name, side in self._sides.items()}
+        events = sum(lengths[name] * sides[_side_of(name)] for name in self.layouts.histories)
+        return Cost(per_request=sides["request"] + events, per_candidate=sides["candidate"])
 
     def locate(self, index: int, row: int) -> tuple[str, int]:
         """Name of the table, and the id in it, that row `row` of ``tables[index]`` is of."""
@@ -271,6 +278,10 @@ class _Side(nn.Module):
 
     def look_up(self, ids: Int[Tensor, "*rows I"], tables: nn.ParameterList) -> list[Tensor]:
         return [part for lookup in self._lookups for part in lookup(ids, tables[lookup.table])]
+
+    def vector_products(self, vectors: nn.ModuleList) -> int:
+        """Multiply-adds of one row's vector fields."""
+        return sum(products(vectors[slot]) for _, _, slot in self.vector_fields)
 
     def embed_numbers(
         self, columns: Float[Tensor, "*rows F"], numbers: _Numbers | None, vectors: nn.ModuleList

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hemix.nn.activation import Activation, build_activation
+from hemix.nn.cost import Cost
 
 
 class MLP(nn.Sequential):
@@ -52,3 +53,7 @@ class SplitLinear(nn.Module):
     def candidate(self, x: Float[Tensor, "N J"], of_request: Float[Tensor, "N O"]) -> Float[Tensor, "N O"]:
         """The whole: `of_request` is the request's part, spread to its candidates."""
         return torch.addmm(of_request, x, self.linear.weight[:, self.request_width :].T)
+
+    def cost(self) -> Cost:
+        per_request = self.request_width * self.linear.out_features
+        return Cost(per_request=per_request, per_candidate=self.linear.weight.numel() - per_request)

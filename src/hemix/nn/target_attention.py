@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hemix.nn.activation import build_activation
+from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, State
 from hemix.nn.mlp import MLP
 from hemix.nn.ragged import Ragged
@@ -76,6 +77,15 @@ class TargetAttention(nn.Module):
         if events.shape[1] == 0:
             return events.new_zeros(len(queries), 0)
         return ragged.map(self._weigh, queries, events, encoded["projected"], encoded["attended"])
+
+    def cost(self, length: int) -> Cost:
+        """T E H for the events; d H + T (d H + other layers + E) per candidate. d: width of what is compared."""
+        hidden = self.first.out_features
+        pair = self.shared_width * hidden + products(self.rest) + self.width
+        return Cost(
+            per_request=length * self.width * hidden,
+            per_candidate=(self.shared_width * hidden + length * pair) if length else 0,
+        )
 
     def _pool(
         self,

@@ -111,9 +111,10 @@ class MMoE(ExpertTowers):
     def __init__(self, config: MMoEConfig, in_features: int, tower_hidden: Sequence[int], num_tasks: int) -> None:
         super().__init__()
         self.num_tasks = num_tasks
+        self.width = config.expert_hidden[-1]
         self.experts = Experts(config.num_experts, in_features, config.expert_hidden)
         self.gate = nn.Linear(in_features, num_tasks * config.num_experts, bias=False)
-        self.towers = OwnTowers(config.expert_hidden[-1], tower_hidden, num_tasks)
+        self.towers = OwnTowers(self.width, tower_hidden, num_tasks)
 
     def gates(self, x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "N G E"], ...]:
         """One level with a gate per task; see `ExpertTowers`."""
@@ -122,6 +123,10 @@ class MMoE(ExpertTowers):
     def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         (weights,) = self.gates(x)
         return self.towers(torch.bmm(weights, self.experts(x)))
+
+    def weighted_sums(self) -> int:
+        """Multiply-adds per row of weighing the experts: K E H."""
+        return self.gate.out_features * self.width
 
 
 class PLE(ExpertTowers):
@@ -173,6 +178,7 @@ class ExtractionLevel(nn.Module):
         counts = [own] * num_tasks + [shared]
         self.experts = nn.ModuleList([Experts(count, in_features, config.expert_hidden) for count in counts])
         num_experts = sum(counts)
+        self.num_experts, self.width = num_experts, config.expert_hidden[-1]
         common = range(num_tasks * own, num_experts)
         reached = [[*range(task * own, (task + 1) * own), *common] for task in range(num_tasks)]
         reached += [] if last else [[*range(num_experts)]]
@@ -183,6 +189,10 @@ class ExtractionLevel(nn.Module):
         found = torch.cat([experts(x) for experts, x in zip(self.experts, inputs, strict=True)], dim=1)
         weights = torch.stack([gate(x) for gate, x in zip(self.gate, inputs, strict=False)], dim=1)
         return torch.bmm(weights, found), weights
+
+    def weighted_sums(self) -> int:
+        """Multiply-adds per row of weighing the experts, those that a gate does not reach too: G E H."""
+        return len(self.gate) * self.num_experts * self.width
 
 
 class Gate(nn.Module):
