@@ -64,15 +64,11 @@ def _hetero(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tens
 
 
 def _rankmixer(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor]) -> list[Tensor]:
-    """Slice h of every token, for h = 0, 1, ..; then cut into tokens. Coordinate j is in slice floor(j M / D)."""
-    values = [
-        token[j]
-        for head in range(len(x))
-        for token in x
-        for j in range(config.token_dim)
-        if math.floor(j * len(x) / config.token_dim) == head
-    ]
-    return list(torch.stack(values).split(config.token_dim))
+    """All values coordinate by coordinate, cut into tokens; within one, ordered by old token and coordinate."""
+    width = config.token_dim
+    places = [(t, j) for j in range(width) for t in range(len(x))]
+    pieces = [sorted(places[start : start + width]) for start in range(0, len(places), width)]
+    return [torch.stack([x[t][j] for t, j in piece]) for piece in pieces]
 
 
 def _self_attention(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor]) -> list[Tensor]:

@@ -56,18 +56,19 @@ def unfuse(fused: Float[Tensor, "H N W"], num_tokens: int) -> Float[Tensor, "N M
 class HeadMixing(nn.Module):
     """RankMixer's mixing (https://arxiv.org/abs/2507.15551): as many heads as tokens, new token h = all h-th slices.
 
-    Where the number of tokens does not divide the width, the slices of a token differ in width by one; they are laid
-    out in the same order and cut into tokens again. Always a permutation of the M D values: nothing is padded or lost.
+    The M D values are read coordinate by coordinate and cut into M new tokens; in each, values of one old token stand
+    side by side. Where M does not divide D, a new token holds D // M or one more value of each old one: always a
+    permutation, nothing is padded or lost.
     """
 
     order: Tensor
 
     def __init__(self, num_tokens: int, width: int) -> None:
         super().__init__()
-        head = torch.arange(width) * num_tokens // width
-        order = (head[None, :] * num_tokens + torch.arange(num_tokens)[:, None]).flatten().argsort(stable=True)
+        places = torch.arange(num_tokens * width).view(num_tokens, width)
+        order = places.T.reshape(num_tokens, width).sort(dim=1).values
         self.even = width % num_tokens == 0
-        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("order", order.flatten(), persistent=False)
 
     def forward(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
         if self.even:
