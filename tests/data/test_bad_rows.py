@@ -48,8 +48,8 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def rich_rows() -> list[Row]:
-    more = {"rating": 4, "weight": 1.0, "lat": 1.0, "lon": 2.0, "image": [1.0, 2.0], "born": "1990-12-01", "page": "a"}
-    return [{**row, **more, "click": float(row["click"])} for row in good_rows()]
+    more = {"weight": 1.0, "lat": 1.0, "lon": 2.0, "image": [1.0, 2.0], "born": "1990-12-01", "page": "a"}
+    return [{**row, **more, "click": float(row["click"]), "rating": 4 - n % 2} for n, row in enumerate(good_rows())]
 
 
 def rich_sections() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tables that cannot be read, or do not have what the configuration says."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from data.refusals import changed, good_rows, refused
 from data.tables import data_config, write_table
+from hemix.data import sources
 from hemix.data.prepare import prepare
 from hemix.errors import ConfigError
 
@@ -252,6 +254,29 @@ def test_a_part_of_a_table_lacks_a_column(tmp_path: Path) -> None:
     write_table(tmp_path / "log-1.parquet", good_rows())
     write_table(tmp_path / "log-2.parquet", [{key: row[key] for key in row if key != "price"} for row in good_rows()])
     refused(tmp_path, "log-2.parquet", "price", tables={"log": {"path": "log-*.parquet"}}, **features(PRICE))
+
+
+@pytest.mark.slow
+def test_rows_of_thousands_of_files_are_told_apart(tmp_path: Path) -> None:
+    """A partition of hours over some years, say. The bad row is in the last of 4,100 files, the second row of it."""
+    write_table(tmp_path / "0000.parquet", good_rows(3))
+    for number in range(1, 4100):
+        os.link(tmp_path / "0000.parquet", tmp_path / f"{number:04}.parquet")
+    write_table(tmp_path / "9999.parquet", changed(good_rows(3), 1, click=7))
+    words = ("9999.parquet, row 2: label click", "must be 0 or 1, got 7")
+    refused(tmp_path, *words, tables={"log": {"path": "*.parquet"}})
+
+
+def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_FILES", 2)
+    for number in range(3):
+        write_table(tmp_path / f"log-{number}.parquet", good_rows())
+    refused(tmp_path, "at most 2 Parquet files", "3 fit tables.log.path", tables={"log": {"path": "log-*.parquet"}})
+
+
+def test_a_column_named_like_one_of_the_engine(tmp_path: Path) -> None:
+    write_table(tmp_path / "log.parquet", [{**row, "File_Index": 0} for row in good_rows()])
+    refused(tmp_path, "log.parquet: 'File_Index'", "rename it")
 
 
 @pytest.mark.parametrize("table", ["log", "people"])

@@ -21,7 +21,10 @@ from hemix.schema import RESERVED_PREFIX, Table
 
 ROW = f"{RESERVED_PREFIX}_row"
 FILE = f"{RESERVED_PREFIX}_file"
-ROWS_PER_FILE = 2**40
+ROWS_PER_FILE, MAX_FILES = 2**34, 2**18
+"""A row's number has 52 bits: 18 for its Parquet file, 34 for its place in it."""
+FILE_COLUMNS = ("file_index", "file_row_number")
+"""Columns that DuckDB adds to a Parquet table."""
 SNIFF_WHOLE_FILE_BYTES = 256 * 2**20
 FORMATS = {
     ".csv": "csv",
@@ -240,14 +243,23 @@ class Sources:
         return files
 
     def _open_parquet(self, name: str, files: list[str]) -> None:
-        listed = _listed(files)
-        number = f"(list_position({listed}, filename) - 1) * {ROWS_PER_FILE} + file_row_number"
+        if len(files) > MAX_FILES:
+            raise InputError(
+                f"Table {name!r} may have at most {MAX_FILES} Parquet files, but {len(files)} fit "
+                f"tables.{name}.path; join them into fewer."
+            )
+        number = f"CAST(file_index AS BIGINT) * {ROWS_PER_FILE} + file_row_number"
         self._run(
             name,
-            f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT * EXCLUDE (filename, file_row_number), "
-            f"CAST({number} AS BIGINT) AS {ROW} "
-            f"FROM read_parquet({listed}, filename = true, file_row_number = true)",
+            f"CREATE OR REPLACE VIEW _hemix_raw_{name} AS SELECT *, CAST({number} AS BIGINT) AS {ROW} "
+            f"FROM read_parquet({_listed(files)})",
         )
+        for column in pq.read_schema(files[0]).names:
+            if column.lower() in FILE_COLUMNS:
+                raise InputError(
+                    f"Table {name!r}, file {files[0]}: {column!r} is the name of a column that DuckDB adds itself; "
+                    f"rename it in the file."
+                )
 
     def _stage_csv(self, name: str, table: Table, files: list[str]) -> None:
         options = [
