@@ -3,7 +3,7 @@
 Both sides train on the batches of one store of MovieLens-1M (split by the clock): user, gender, age, occupation, movie,
 year, genres, and one history of the last 50 movies and their years, without ratings or times. torch-rechub has DIN and
 no DLRM; DeepFM with mean-pooled histories (dot products of all fields beside an MLP) is the nearest. Each system
-chooses its learning rate among three by validation AUC with the first seed, and the epoch in each run by validation AUC.
+chooses its learning rate among three by validation AUC with the first seed, and the epoch in each run likewise.
 Needs `pip install torch-rechub==0.9.0 scikit-learn`. FOLDER: as for evidence_movielens_1m.py.
 Usage: torch_rechub_parity.py FOLDER [--work DIR] [--seeds 1 2 3] [--epochs 2] [--result FILE]
 """
@@ -199,8 +199,6 @@ def main() -> None:
         about = (__doc__ or "").split("Needs")[0].strip()
         page = [f"# DIN and DLRM beside torch-rechub\n\n{about}\n\n{turns.machine()}\n\n{head}" + "\n".join(lines)]
         options.result.write_text("\n".join([*page, ""]))
-            f"# DIN and DLRM beside torch-rechub\n\n{about}\n\n{turns.machine()}\n\n{head}" + "\n".join(lines) + "\n"
-        )
 
 
 if __name__ == "__main__":
