@@ -25,6 +25,7 @@ LAYERS = (
     "ledger",
     "experiment",
     "run",
+    "explain",
     "study",
     "world",
     "recipes",

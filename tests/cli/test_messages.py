@@ -45,6 +45,8 @@ def test_wrong_usage_is_status_2(words: tuple[str, ...], message: str) -> None:
         (("prepare", "no.yaml", "--out", "store"), "xperiment file"),
         (("evaluate", "no-run"), "There is no run at no-run"),
         (("compare", "no-run", "other"), "There is no run at no-run"),
+        (("explain", "no-run"), "There is no run at no-run"),
+        (("explain", "no-run", "--candidate", "i1"), "A candidate belongs to a request"),
         (("predict", "no-run", "in.csv", "--out", "out.csv"), "There is no run at no-run"),
         (("init", "no.csv", "--out", "draft.yaml"), "There is no file"),
         (("models", "--data", "no-store"), "No finished store at no-store"),

@@ -13,6 +13,7 @@ from hemix import __version__
 from hemix.cli.data import data
 from hemix.cli.demo import demo
 from hemix.cli.evaluate import compare, evaluate
+from hemix.cli.explain import explain
 from hemix.cli.init import init
 from hemix.cli.models import models
 from hemix.cli.predict import predict
@@ -72,7 +73,7 @@ def hemix(
 app.command()(demo)
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
-for command in (init, schema, models, prepare, train, evaluate, compare, predict, world):
+for command in (init, schema, models, prepare, train, evaluate, compare, explain, predict, world):
     app.command()(command)
 
 

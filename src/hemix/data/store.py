@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hemix.batch import Batch, Columns, FieldSpec, Inputs, Requests
+from hemix.batch import NULL_ID, Batch, Columns, FieldSpec, Inputs, Requests
 from hemix.batch import History as HistoryBatch
 from hemix.data.arrays import content_hash, open_array
 from hemix.data.drawn import FIXED, Asked, DrawnRows, Rows
@@ -21,6 +21,7 @@ from hemix.errors import StoreError
 from hemix.schema import SPLITS, DataConfig, History
 
 MICROS = 1_000_000
+KEYS = ("user", "time", "midnight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,13 @@ class HistoryReader:
         self._item_ids = _places(chosen, ("id", "ids"))
         self._item_numbers = _places(chosen, ("number", "vector"))
 
+    def trace(self, user: int, time: int, midnight: int) -> tuple[np.ndarray, np.ndarray]:
+        """Catalog row and time (microseconds) of each event of one request, oldest first."""
+        users, times, midnights = (np.array([value]) for value in (user, time, midnight))
+        found = find_events(self._logs, self.history, users, times, midnights, self._delay)
+        positions = found.positions + self._starts[found.segments]
+        return self._items.take(positions), self._times.take(positions)
+
     def gather(self, users: np.ndarray, times: np.ndarray, midnights: np.ndarray) -> HistoryBatch:
         """The histories of some requests, padded to the longest of them."""
         found = find_events(self._logs, self.history, users, times, midnights, self._delay)
@@ -271,6 +279,45 @@ class SplitView:
         first = self._first_row.take(requests) + self._row_shift[segment]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], counts), offsets
+
+    def key(self, request: int) -> tuple[int, int, int]:
+        """User number (-1: none), time and local midnight (microseconds) of a request."""
+        user, time, midnight = (int(self._read[name].take(np.array([request]))[0]) for name in KEYS)
+        return user, time, midnight
+
+    def requests_of(self, user: int) -> np.ndarray:
+        """Numbers of a user's requests."""
+        parts = [np.flatnonzero(np.asarray(part) == user) for part in self._read["user"].parts]
+        return np.concatenate([part + start for part, start in zip(parts, self._request_starts, strict=False)])
+
+    def request_of(self, row: int) -> int:
+        """Number of the request whose candidate stands in a row (0 .. `num_rows`)."""
+        segment = int(np.searchsorted(self._row_shift, row, side="right")) - 1
+        last = self._last_row.parts[segment]
+        within = int(np.searchsorted(last, row - self._row_shift[segment], side="right"))
+        return int(self._request_starts[segment]) + within
+
+    def rows(self, request: int) -> np.ndarray:
+        """Numbers of the rows of a request's candidates."""
+        return self._rows(np.array([request]))[0]
+
+    def items(self, rows: np.ndarray) -> np.ndarray:
+        """Catalog rows of some candidate rows; 0 where an item is not in the catalog."""
+        return self._read["item"].take(rows)
+
+    @property
+    def row_fields(self) -> tuple[FieldSpec, ...]:
+        """Candidate fields that belong to a row, not to its item: what only a shown candidate has."""
+        ids, numbers = self._read["row_ids"].width, self._read["row_numbers"].width
+        return tuple(field for field in self.store.inputs.candidate if field.start < (ids if field.table else numbers))
+
+    def unseen(self, items: np.ndarray) -> Columns:
+        """Items of the catalog as candidates of a request that did not show them: `row_fields` are null."""
+        ids, numbers = self.store.entities["catalog"]
+        of_row = np.zeros((len(items), self._read["row_ids"].width), np.int32)
+        of_row[:, [field.start for field in self.row_fields if field.table]] = NULL_ID
+        missing = np.full((len(items), self._read["row_numbers"].width), np.nan, np.float32)
+        return self._columns([of_row, ids.take(items)], [missing, numbers.take(items)], self.store.inputs.candidate)
 
     def origins(self, requests: np.ndarray) -> np.ndarray:
         """Where the logged candidates of some requests stand in the raw tables."""

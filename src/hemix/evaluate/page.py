@@ -5,7 +5,7 @@ All text that comes from data is escaped; the pages have no scripts.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from hemix.data.arrays import replace_file
 from hemix.evaluate import plots
 from hemix.evaluate.compare import Comparison, Difference
 from hemix.evaluate.evaluator import rated
+from hemix.evaluate.html import html_page, html_pairs, html_table
 from hemix.evaluate.predictions import Predictions
 from hemix.evaluate.report import Metric, Report, Slice, TaskReport
-from hemix.evaluate.style import CSS
 from hemix.evaluate.tables import title_of
 
 MEANINGS = {
@@ -60,14 +60,14 @@ def report_html(
         body.append(_task(task, predictions, place, several=len(report.tasks) > 1, weighted=report.weighted))
     body.append(_size_and_speed(report))
     if environment:
-        body.append(f"<section><h2>Environment</h2>{_pairs(environment)}</section>")
+        body.append(f"<section><h2>Environment</h2>{html_pairs(environment)}</section>")
     if config:
         text = escape(json.dumps(config, indent=2, default=str))
         body.append(
             f"<section><h2>Configuration</h2><details><summary>Show</summary><pre>{text}</pre></details></section>"
         )
     body.append(f"<footer>Intervals: {escape(report.interval)}.</footer>")
-    return _page(f"{origin.system or origin.run} on {origin.split}", body)
+    return html_page(f"{origin.system or origin.run} on {origin.split}", body)
 
 
 def write_report(
@@ -101,7 +101,7 @@ def compare_html(comparison: Comparison) -> str:
         figures = (_with_interval(system.metrics[name]) + _spread(system.spread[name]) for system in systems)
         rows.append([escape(title_of(name)), *figures])
     heads = ["", *(escape(system.name) for system in systems)]
-    body = [header, f"<section><h2>Systems</h2>{_table(heads, rows)}</section>"]
+    body = [header, f"<section><h2>Systems</h2>{html_table(heads, rows)}</section>"]
     for name in dict.fromkeys(found.metric for found in comparison.differences):
         found = [difference for difference in comparison.differences if difference.metric == name]
         body.append(f"<section><h2>{escape(title_of(name))}</h2>{_forest(found)}</section>")
@@ -110,21 +110,12 @@ def compare_html(comparison: Comparison) -> str:
         '<span class="second">orange</span>: worse, grey: not established.'
     )
     body.append(f"<footer><p>{escape(comparison.note)}</p><p>{legend}</p></footer>")
-    return _page("Comparison", body)
+    return html_page("Comparison", body)
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write `compare_html` in one step."""
     replace_file(path, compare_html(comparison).encode())
-
-
-def _page(title: str, body: Sequence[str]) -> str:
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
-        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n"
-    )
 
 
 def _subtitle(report: Report) -> str:
@@ -178,7 +169,7 @@ def _metrics(task: TaskReport) -> str:
         "",
         "always predicting the share of positives",
     ]
-    return _table(["metric", "value", "95 % interval", "meaning"], [*rows, constant], last_is_text=True)
+    return html_table(["metric", "value", "95 % interval", "meaning"], [*rows, constant], last_is_text=True)
 
 
 def _remark(name: str, metric: Metric) -> str:
@@ -219,7 +210,7 @@ def _slice(cut: Slice, task: TaskReport) -> str:
         "LogLoss",
         "COPC",
     ]
-    return f"<section><h3>By {escape(cut.feature)}</h3>{_table(heads, rows)}</section>"
+    return f"<section><h3>By {escape(cut.feature)}</h3>{html_table(heads, rows)}</section>"
 
 
 def _ends(metric: Metric) -> tuple[float, float, float]:
@@ -264,7 +255,7 @@ def _forest(differences: Sequence[Difference]) -> str:
         )
         text = f"<b>{text}</b>" if found.established else text
         rows.append([name, text, _mark(metric, (-reach, reach), 0.0, kind), escape(found.method)])
-    return _table(["pair", "difference", f"-{reach:.4f} to +{reach:.4f}", "method"], rows)
+    return html_table(["pair", "difference", f"-{reach:.4f} to +{reach:.4f}", "method"], rows)
 
 
 def _size_and_speed(report: Report) -> str:
@@ -275,30 +266,7 @@ def _size_and_speed(report: Report) -> str:
         "evaluation": f"{origin.seconds:,.2f} s",
         "rows per second": _count(report.rows_per_second),
     }
-    return f"<section><h2>Size and speed</h2>{_pairs(figures)}</section>"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    rows = [[escape(name), escape(str(value))] for name, value in _flat(values)]
-    return _table(["", ""], rows, last_is_text=True)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys of nested values."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str:
-    """A table of cells that are HTML already."""
-    kind = ' class="text"' if last_is_text else ""
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    head = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
-    return f'<div class="wide"><table{kind}>{head}<tbody>{body}</tbody></table></div>'
+    return f"<section><h2>Size and speed</h2>{html_pairs(figures)}</section>"
 
 
 def _number(value: float, digits: int = 4) -> str:

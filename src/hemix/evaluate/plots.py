@@ -51,8 +51,19 @@ STYLE: dict[Any, Any] = {
 MAX_POINTS = 400
 
 
-def _draw(width: float, height: float, axes: int, draw: "Callable[[Sequence[Axes]], None]") -> str:
-    """SVG of `axes` plots side by side (inches), made by ``draw(figure axes)``."""
+def draw_svg(
+    width: float,
+    height: float,
+    axes: int,
+    draw: "Callable[[Sequence[Axes]], None]",
+    *,
+    heights: Sequence[float] | None = None,
+) -> str:
+    """SVG of `axes` plots (inches), made by ``draw(figure axes)``.
+
+    They stand side by side or, with `heights`, below each other on a common x axis. Raises HemixError if matplotlib is
+    missing.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -62,7 +73,10 @@ def _draw(width: float, height: float, axes: int, draw: "Callable[[Sequence[Axes
         ) from None
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        draw(figure.subplots(1, axes, squeeze=False)[0])
+        if heights is None:
+            draw(figure.subplots(1, axes, squeeze=False)[0])
+        else:
+            draw(figure.subplots(axes, 1, squeeze=False, sharex=True, height_ratios=list(heights))[:, 0].tolist())
         return _svg(figure)
 
 
@@ -105,7 +119,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> str | None:
             if place.lines:
                 place.legend()
 
-    return _draw(9.6, 3.0, len(panels), draw)
+    return draw_svg(9.6, 3.0, len(panels), draw)
 
 
 def roc_points(scores: Rows, labels: Rows) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
@@ -132,7 +146,7 @@ def score_plots(logits: Rows, labels: Rows, reliability: Reliability) -> str | N
         _calibration(axes[1], reliability)
         _histogram(axes[2], probabilities(logits), labels > 0)
 
-    return _draw(9.6, 3.2, 3, draw)
+    return draw_svg(9.6, 3.2, 3, draw)
 
 
 def _roc(axes: "Axes", logits: Rows, labels: Rows) -> None:
