@@ -24,7 +24,7 @@ def world(
     from hemix.world import World, knobs_from, write_world
 
     made = World(knobs=knobs_from(overrides or []), seed=seed, impressions=impressions)
-    with row_progress(f"Simulating {out}", impressions) as progress:
+    with row_progress("Simulating", impressions) as progress:
         description = write_world(made, out, progress=progress)
     show_world(description)
     say(f"Wrote {out}; next: hemix prepare {out / 'experiment.yaml'} --out STORE")

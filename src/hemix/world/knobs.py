@@ -29,9 +29,11 @@ class Knobs(Config):
     drift: Strength = 1.0
     """Taste of one user on one local day, independent of all other days."""
     popularity: Strength = 0.4
+    """How well known the POI is to everybody."""
     price: Strength = 0.4
     """How far the price is from the user's budget, up or down."""
     distance: Strength = 0.4
+    """Nearness: minus the logarithm of 1 + km between user and POI."""
     noise: Strength = 0.0
     """What nothing explains: drawn for each user, POI and second."""
     position: Strength = 0.3
@@ -51,6 +53,7 @@ class Knobs(Config):
     """Standard deviation of the logarithm of an order's value."""
 
     taste_dim: int = Field(default=8, ge=2, le=64)
+    """Dimensions of the space in which POIs and tastes lie."""
     interests: int = Field(default=4, ge=1, le=16)
     """Stable interests of a user."""
     sharpness: float = Field(default=8.0, gt=0, le=50)
@@ -63,13 +66,16 @@ class Knobs(Config):
     policy_taste: Strength = 0.5
     """Weight of the stable part in the score by which the logging policy ranks: its guess at taste."""
     policy_popularity: Strength = 0.4
+    """Weight of popularity in that score."""
     policy_distance: Strength = 0.4
+    """Weight of nearness in that score."""
     policy_noise: Strength = 1.0
     """Scale of the Gumbel noise in that score."""
     explore: Share = 0.1
     """Expected share of candidates that are shown at random."""
 
     days: int = Field(default=42, ge=2, le=366)
+    """Length of the log, from a Monday on."""
     warm_up_days: int = Field(default=21, ge=0)
     """Days at the beginning that have events, but no requests yet."""
     active_share: float = Field(default=0.4, ge=0.01, le=1)
@@ -77,12 +83,15 @@ class Knobs(Config):
     session_events: float = Field(default=1.8, ge=0, le=5)
     """Organic events per session, expected: searches and visits that no impression caused."""
     session_requests: float = Field(default=1.0, ge=0.05, le=4)
+    """Requests per session, expected."""
     candidates: int = Field(default=10, ge=1, le=50)
     """POIs shown per request."""
     poi_scale: float = Field(default=3.0, gt=0, le=1000)
     """POIs = poi_scale * sqrt(impressions), but never fewer than 20 per shown candidate."""
     districts: int = Field(default=24, ge=1, le=1000)
+    """Districts of the city."""
     categories: int = Field(default=32, ge=1, le=10_000)
+    """Categories of POIs."""
     groups: int = Field(default=8, ge=1, le=1000)
     """Groups of categories."""
 
