@@ -24,17 +24,26 @@ def parse_config(kind: type[ConfigT], values: Any, where: str) -> ConfigT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(kind, problem) for problem in error.errors(include_url=False)]
-        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+        schema = kind.model_json_schema()
+        problems = error.errors(include_url=False)
+        unknown = [problem for problem in problems if problem["type"] == "extra_forbidden"]
+        lines = [_explain(schema, problem) for problem in problems if problem not in unknown]
+        raise ConfigError(f"{where}: " + "; ".join([*lines, *_unknown_keys(schema, unknown)])) from None
 
 
-def _explain(kind: type[Config], problem: Any) -> str:
-    schema = kind.model_json_schema()
+def _unknown_keys(schema: dict[str, Any], problems: list[Any]) -> list[str]:
+    """One text for all unknown keys of sections of one kind, so that the known ones are listed once."""
+    sections: dict[tuple[str, ...], list[str]] = {}
+    for problem in problems:
+        known = tuple(sorted(_known_keys(schema, problem["loc"])))
+        path = ".".join(str(part) for part in _without_tags(schema, problem["loc"]))
+        hint = suggestion(str(problem["loc"][-1]), known)
+        sections.setdefault(known, []).append(f"unknown key {path!r}.{hint}")
+    return [" ".join(keys) + (f" Known keys: {', '.join(known)}." if known else "") for known, keys in sections.items()]
+
+
+def _explain(schema: dict[str, Any], problem: Any) -> str:
     path = ".".join(str(part) for part in _without_tags(schema, problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(schema, problem["loc"])
-        options = f" Known keys: {', '.join(sorted(known))}." if known else ""
-        return f"unknown key {path!r}.{suggestion(str(problem['loc'][-1]), known)}{options}"
     if problem["type"] == "union_tag_invalid":
         context = problem["ctx"]
         known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]

@@ -16,6 +16,23 @@ def history(**values: Any) -> dict[str, Any]:
     return {"events": EVENTS, "histories": {"all": {"events": "log", **values}}}
 
 
+def test_known_keys_are_listed_once() -> None:
+    """For all wrong keys of sections of one kind; each still has its place and its suggestion."""
+    features = {"candidate": [{"kind": "numeric", "column": name, "transfrom": "log"} for name in ("a", "b")]}
+    with pytest.raises(ConfigError) as caught:
+        data_config(history={}, event={}, features=features)
+    message = str(caught.value)
+    assert message.count("Known keys: ") == 2
+    assert message.count("history_delay, labels") == 1
+    for words in (
+        "unknown key 'history'. Did you mean 'histories'?",
+        "unknown key 'event'. Did you mean 'events'? Known keys: ",
+        "unknown key 'features.candidate.0.transfrom'. Did you mean 'transform'?",
+        "unknown key 'features.candidate.1.transfrom'. Did you mean 'transform'? Known keys: ",
+    ):
+        assert words in message
+
+
 @pytest.mark.parametrize(
     ("sections", "words"),
     [

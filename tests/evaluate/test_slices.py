@@ -109,6 +109,25 @@ def test_history_length_known_users_and_item_frequency():
     assert shown["0"] == (counts[column("ids")] == 0).sum()
 
 
+def test_each_of_several_histories_is_empty_or_not():
+    spec = INPUTS.histories[0]
+    inputs = dataclasses.replace(INPUTS, histories=(spec, dataclasses.replace(spec, name="real_time")))
+    reader = SliceReader(inputs)
+    recent = BATCHES[0].requests.histories["recent"]
+    lengths = torch.arange(len(recent.lengths)) % 3
+    histories = {"recent": recent, "real_time": dataclasses.replace(recent, lengths=lengths)}
+    batch = dataclasses.replace(BATCHES[0], requests=dataclasses.replace(BATCHES[0].requests, histories=histories))
+    request = np.repeat(np.arange(len(lengths)), np.diff(batch.offsets.numpy()))
+    values = reader.read(batch, request)["history real_time"]
+    cut = slices.parts(reader.column("history real_time", values), max_values=9, names=None)
+    found = {value: rows.tolist() for value, rows in cut}
+    assert found == {
+        "empty": (lengths.numpy()[request] == 0).tolist(),
+        "has events": (lengths.numpy()[request] > 0).tolist(),
+    }
+    assert "history recent" not in SliceReader(INPUTS).read(BATCHES[0], request)
+
+
 def test_training_remembers_users_and_items():
     assert TRAINING.item == "item"
     assert TRAINING.users.tolist() == sorted(set(BATCHES[0].requests.users.tolist()) - {-1})

@@ -139,6 +139,21 @@ def test_command(tmp_path):
     assert "new or empty folder" in again.output
 
 
+@pytest.mark.slow
+def test_same_seed_same_bytes_at_full_size(tmp_path):
+    for name in ("one", "two"):
+        write_world(World(seed=3, impressions=300_000), tmp_path / name)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_load_refuses_what_is_no_world(tmp_path):
+    with pytest.raises(InputError, match=r"world\.json cannot be read"):
+        World.load(tmp_path)
+    (tmp_path / "world.json").write_text("{}")
+    with pytest.raises(InputError, match="lacks knobs, seed or impressions_asked"):
+        World.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "words",
     [("--impressions", 0), ("--impressions", 100, "--seed", -1), ("--impressions", 100, "--set", "nothing=1")],

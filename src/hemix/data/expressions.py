@@ -72,12 +72,16 @@ def number_sql(value: str, kind: str) -> str:
 
 
 def text_sql(value: str, kind: str) -> str:
-    """The text by which a value is known. A whole number is written alike whatever type holds it: 4, not 4.0."""
+    """The text by which a value is known. A whole number is written alike whatever type holds it: 4, not 4.0.
+
+    NaN is no value but a null: many tools write it where a column of whole numbers has a gap.
+    """
     if not kind.startswith(FRACTIONS):
         return f"CAST({value} AS VARCHAR)"
     number = f"CAST({value} AS DOUBLE)" if kind.startswith("DECIMAL") else value
     whole = f"isfinite({number}) AND {number} = trunc({number}) AND abs({number}) < 1e15"
-    return f"CASE WHEN {whole} THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE CAST({number} AS VARCHAR) END"
+    text = f"nullif(CAST({number} AS VARCHAR), 'nan')"
+    return f"CASE WHEN {whole} THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE {text} END"
 
 
 def hash_sql(value: str, buckets: int) -> str:

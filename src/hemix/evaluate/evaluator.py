@@ -28,7 +28,8 @@ class EvaluateConfig(Config):
     ndcg_k: tuple[int, ...] = (10,)
     """Cuts of NDCG; it orders the candidates of each request."""
     slices: tuple[str, ...] = ()
-    """Features by whose values the split is cut, beside history length, seen users and item frequency."""
+    """Features by whose values the split is cut, beside history length (or which of several are empty), seen users
+    and item frequency."""
     item: str | None = None
     """Candidate feature that names the item, for item frequency; None: the one with the most values."""
     slice_values: int = Field(default=20, ge=1)

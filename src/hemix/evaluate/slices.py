@@ -17,6 +17,7 @@ HISTORY_LENGTH, KNOWN_USER, ITEM_FREQUENCY = "history length", "user in training
 HISTORY_BOUNDS = (0.0, 1.0, 10.0, 50.0, 200.0)
 FREQUENCY_BOUNDS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 KNOWN_USER_VALUES = ("no user", "new", "seen")
+HISTORY_VALUES = ("empty", "has events")
 RESERVED = {PADDING_ID: "(none)", UNKNOWN_ID: "(unknown)", NULL_ID: "(null)"}
 
 Names = Callable[[str, list[int]], list[str]]
@@ -75,6 +76,9 @@ class SliceReader:
         if training is not None and training.item is not None:
             self._item = self._candidates[training.item]
         self._has_history = bool(inputs.histories)
+        # one history is empty where the length of all is 0
+        several = inputs.histories if len(inputs.histories) > 1 else ()
+        self._histories = {f"history {spec.name}": spec.name for spec in several}
         for name in features:
             if self._field(name).kind == "vector":
                 raise ConfigError(f"evaluate.slices: {name!r} is a vector; slices need a category or a number.")
@@ -91,6 +95,9 @@ class SliceReader:
         if self._has_history:
             lengths = sum(history.lengths.numpy() for history in batch.requests.histories.values())
             found[HISTORY_LENGTH] = np.asarray(lengths, dtype=np.float32)[request_of_row]
+        for name, history in self._histories.items():
+            lengths = batch.requests.histories[history].lengths.numpy()
+            found[name] = (lengths > 0).astype(np.int8)[request_of_row]
         if self._training is not None:
             users = batch.requests.users.numpy()
             known = np.where(users < 0, 0, 1 + np.isin(users, self._training.users)).astype(np.int8)
@@ -114,6 +121,8 @@ class SliceReader:
         """Gathered values of one slice, with what their numbers mean."""
         if name in self._features:
             return SliceColumn(values=values, table=self._field(name).table)
+        if name in self._histories:
+            return SliceColumn(values=values, names=HISTORY_VALUES)
         if name == KNOWN_USER:
             return SliceColumn(values=values, names=KNOWN_USER_VALUES)
         return SliceColumn(values=values, bounds=HISTORY_BOUNDS if name == HISTORY_LENGTH else FREQUENCY_BOUNDS)

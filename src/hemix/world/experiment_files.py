@@ -7,20 +7,24 @@ import yaml
 from hemix.world.choice import CLICK_PARTS, ORDER_PARTS
 from hemix.world.moments import TIME_ZONE
 
-HEMIX = {
-    "name": "hemix",
-    "embedding_dim": 16,
-    "num_dynamic_global": 2,
-    "num_dynamic_real_time": 2,
-    "num_fixed_global": 2,
-    "num_fixed_real_time": 2,
-    "token_dim": 32,
-    "num_blocks": 2,
-    "mixing_rank": 16,
-    "ffn_expansion": 2,
-    "tower_hidden": [64, 32],
+MODELS: dict[str, dict[str, Any]] = {
+    "hemix": {
+        "name": "hemix",
+        "embedding_dim": 16,
+        "num_dynamic_global": 2,
+        "num_dynamic_real_time": 2,
+        "num_fixed_global": 2,
+        "num_fixed_real_time": 2,
+        "token_dim": 32,
+        "num_blocks": 2,
+        "mixing_rank": 16,
+        "ffn_expansion": 2,
+        "tower_hidden": [64, 32],
+    },
+    "dlrm": {"name": "dlrm", "embedding_dim": 16, "bottom_hidden": [64], "top_hidden": [256, 128]},
+    "din": {"name": "din", "embedding_dim": 16, "attention_hidden": [64], "hidden": [200, 80]},
 }
-DLRM = {"name": "dlrm", "embedding_dim": 16, "histories": [], "bottom_hidden": [64], "top_hidden": [256, 128]}
+"""The small models of the recipes, which stand in a later layer; a test holds them equal."""
 TRAIN = {"batch_size": 1024, "epochs": 2, "table_lr": 0.05}
 CONTEXT = (("daypart", "daypart"), ("weekend", "weekend"), ("place", "place_kind"))
 """Columns that requests and events share, and the table of each."""
@@ -35,22 +39,20 @@ HEAD = """\
 
 
 def experiment_files() -> dict[str, str]:
-    """Texts by file name."""
-    plain = {"name": "city-hemix", "data": _data(), "model": HEMIX, "train": TRAIN}
-    ceiling = {"name": "city-ceiling", "data": _data(ceiling=True), "model": DLRM, "train": TRAIN}
-    texts = {
-        "experiment.yaml": ("A simulated city: clicks, and orders after clicks.", "hemix", plain),
-        "experiment-ceiling.yaml": (
-            "The ceiling: a model that is given the true parts of the utility instead of histories.",
-            "ceiling",
-            ceiling,
-        ),
-    }
-    return {
-        file: HEAD.format(title=title, file=file, name=name)
-        + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)
-        for file, (title, name, values) in texts.items()
-    }
+    """Texts by file name: `experiment.yaml` is HeMix's."""
+    files = {}
+    for name, model in MODELS.items():
+        file = "experiment.yaml" if name == "hemix" else f"experiment-{name}.yaml"
+        files[file] = _text("A simulated city: clicks, and orders after clicks.", file, name, _data(), model)
+    title = "The ceiling: a model that is given the true parts of the utility instead of histories."
+    file, model = "experiment-ceiling.yaml", {**MODELS["dlrm"], "histories": []}
+    return files | {file: _text(title, file, "ceiling", _data(ceiling=True), model)}
+
+
+def _text(title: str, file: str, name: str, data: dict[str, Any], model: dict[str, Any]) -> str:
+    values = {"name": f"city-{name}", "data": data, "model": model, "train": TRAIN}
+    body = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)
+    return HEAD.format(title=title, file=file, name=name) + body
 
 
 def _data(*, ceiling: bool = False) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A city as one value: everything that is true of it, as a function of knobs and seed."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hemix.config import parse_config
-from hemix.config_file import parse_yaml
 from hemix.errors import ConfigError, InputError
 from hemix.world.choice import Choice, Moments, Truth, moments_of
 from hemix.world.city import City, build_city
@@ -65,10 +65,9 @@ class World:
         """The world of a folder that `hemix world` wrote. Raises InputError if there is none."""
         path = Path(folder) / WORLD_FILE
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error}); a folder of `hemix world` has one.") from None
-        values = parse_yaml(text, str(path))
         if not isinstance(values, dict) or not {"knobs", "seed", "impressions_asked"} <= set(values):
             raise InputError(f"{path} lacks knobs, seed or impressions_asked; write the world again.")
         knobs = parse_config(Knobs, values["knobs"], f"{path}, knobs")
