@@ -1,15 +1,21 @@
 """A new day joins a store: known ids keep their meaning, new users and items come in, old rows become training rows."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from data.references import window_count
 from data.refusals import files_below
 from data.tables import UNKNOWN, Row, data_config, decode, vocabulary, write_table
+from hemix.data.expressions import exact_text_sql
 from hemix.data.prepare import prepare
 from hemix.data.store import Store
 from hemix.errors import InputError, StoreError
@@ -161,6 +167,35 @@ def test_any_column_that_a_feature_looks_at_counts_as_a_change(days: Path, tmp_p
     name = {"price": "price", "x": "away", "made": "made_since"}[next(iter(changes))]
     if name != "made_since":
         assert mine["x"][name] != mine["y"][name]
+
+
+def test_what_tells_rows_of_the_catalog_apart(days: Path) -> None:
+    """The last 8 bytes of the MD5 of all values with their lengths: no version of the engine may change it, or the next
+    day would write every item again.
+    """
+    store = Store.open(days / "first")
+    keys = pq.read_table(store.path / store.manifest.segments[0].folder / "keys" / "catalog.parquet").to_pylist()
+    for row in keys:
+        # item, kind, price, place of the shop; what is looked at for each request: made, and the place again
+        text = f"1:{row['_hemix_key']}" + "5:plain" + "3:5.0" + "4:10.0" + "4:20.0" + "4:1000" + "4:10.0" + "4:20.0"
+        digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+        assert row["_hemix_print"] == int.from_bytes(digest[8:], "little")
+
+
+@settings(max_examples=15)
+@example(a=["a", None], b=["a"])
+@example(a=[""], b=[None])
+@example(a=["1:a", ""], b=["1", "a"])
+@given(a=st.lists(st.none() | st.text("a1:[-", max_size=3)), b=st.lists(st.none() | st.text("a1:[-", max_size=3)))
+def test_values_with_equal_texts_are_equal(a: list[str | None], b: list[str | None]) -> None:
+    """Lists, and values side by side: no text runs into the next, and a null is not an empty text."""
+    with duckdb.connect() as connection:
+        side_by_side = " || ".join(exact_text_sql(f"v[{index + 1}]") for index in range(3))
+        query = f"SELECT {exact_text_sql('v', many=True)}, {side_by_side} FROM (SELECT $1::VARCHAR[] AS v)"
+        texts = [connection.execute(query, [values]).fetchall()[0] for values in (a, b)]
+    assert (texts[0][0] == texts[1][0]) == (a == b)
+    first, second = ((values + [None] * 3)[:3] for values in (a, b))
+    assert (texts[0][1] == texts[1][1]) == (first == second)
 
 
 def test_other_files_under_the_same_names(days: Path, tmp_path: Path) -> None:

@@ -84,6 +84,18 @@ def text_sql(value: str, kind: str) -> str:
     return f"CASE WHEN {whole} THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE {text} END"
 
 
+def exact_text_sql(value: str, *, many: bool = False) -> str:
+    """A text that only equal values have, the same in every version of DuckDB, unlike the texts of lists.
+
+    Texts that are written one after the other cannot be confused, since each begins with its length.
+    """
+    if many:
+        cells = f"array_to_string(list_transform({value}, lambda v: {exact_text_sql('v')}), '')"
+        return f"coalesce(len({value}) || '[' || {cells}, '-')"
+    text = f"CAST({value} AS VARCHAR)"
+    return f"coalesce(strlen({text}) || ':' || {text}, '-')"
+
+
 def hash_sql(value: str, buckets: int) -> str:
     """Id of a hashed text: the last 8 bytes of its MD5, the same on every machine and in every version."""
     return f"CAST({FIRST_ID} + md5_number_lower({value}) % {buckets} AS INTEGER)"

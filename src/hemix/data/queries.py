@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from hemix.data.expressions import is_number, number_sql, text_sql, time_column, wrong_type
-from hemix.data.fields import TIME, Plan, Window
+from hemix.data.expressions import exact_text_sql, is_number, number_sql, text_sql, time_column, wrong_type
+from hemix.data.fields import TIME, Part, Plan, Window
 from hemix.data.sources import ROW, Sources, literal, quote
 from hemix.errors import InputError
 from hemix.schema import SPLITS, DataConfig, Entity, Events
@@ -159,8 +159,10 @@ def create_entity_rows(p: Preparing, place: str, plan: Plan) -> None:
     parts = plan.blocks[place]
     entity = p.config.catalog if place == "catalog" else p.config.profiles
     versioned = entity is not None and entity.valid_from is not None
-    shown = [*(part.sql for part in parts), *(f"t.{quote(column)}" for column in plan.carried[place])]
-    fingerprint = f"hash({', '.join(shown)})" if shown else "CAST(0 AS UBIGINT)"
+    # a place has one part for each resolution
+    texts = list(dict.fromkeys(text for part in parts for text in _exact_texts(part)))
+    texts += [exact_text_sql(f"t.{quote(column)}") for column in plan.carried[place]]
+    fingerprint = f"md5_number_lower({' || '.join(texts)})" if texts else "CAST(0 AS UBIGINT)"
     match = f"k.{KEY} = t.{KEY} AND k.{FROM} = t.{FROM}" + ("" if versioned else f" AND k.{PRINT} = t.{PRINT}")
     known = f"known_{place}" if versioned else f"({_newest(f'known_{place}')})"
     p.connection.execute(
@@ -173,6 +175,12 @@ def create_entity_rows(p: Preparing, place: str, plan: Plan) -> None:
         f"CREATE OR REPLACE TABLE {place}_index AS SELECT {columns} FROM known_{place} UNION ALL SELECT {columns} "
         f"FROM {place}_rows"
     )
+
+
+def _exact_texts(part: Part) -> list[str]:
+    if part.coding == "cell":
+        return [exact_text_sql(f"({part.sql}).{axis}") for axis in ("lat", "lon")]
+    return [exact_text_sql(part.sql, many=part.many or part.coding == "vector")]
 
 
 def _newest(index: str) -> str:
