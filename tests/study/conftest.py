@@ -1,6 +1,7 @@
 """Studies run their jobs in this process, and measure briefly."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_store(tmp_path_factory.mktemp("clicks")).path)
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def in_process() -> Iterator[None]:
     """No processes where they are not the point: they cost seconds each."""
-    monkeypatch.setattr(runner, "start_worker", InProcess)
-    monkeypatch.setattr(costs, "PROBE_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "start_worker", InProcess)
+        patch.setattr(costs, "PROBE_SECONDS", 0.01)
+        patch.setattr(runner, "POLL_SECONDS", 0.0)
+        yield

@@ -1,8 +1,5 @@
 """A study from its file to its ledger: only what is missing is run, and a failure stops nothing else."""
 
-import os
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,29 +101,6 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(
     assert of(prepared.entries(), "test") == [("narrow", 1), ("narrow", 2), ("wide", 2)]
     assert go(prepared) == (["wide, seed 1"], [])
     assert len(of(prepared.entries(), "test")) == 4
-
-
-@pytest.mark.slow
-def test_processes_killed_and_stopped(tmp_path: Path, store: str) -> None:
-    """One worker is killed from outside; the study goes on, and the next call takes the run up where it was."""
-    path = write_study(tmp_path / "in", train={"epochs": 12, "patience": None, "checkpoint_steps": 5})
-    prepared = open_study(path, tmp_path / "out", data=[store])
-
-    class Killer(Watched):
-        def tick(self) -> None:
-            metrics = list((tmp_path / "out" / "runs").glob("narrow*-1/metrics.jsonl"))
-            if metrics and metrics[0].stat().st_size > 1000 and not hasattr(self, "killed"):
-                self.killed = True
-                listed = subprocess.run(["pgrep", "-f", "narrow.*-1.json"], capture_output=True, text=True)
-                for pid in listed.stdout.split():
-                    os.kill(int(pid), signal.SIGKILL)
-
-    watcher = Killer()
-    (failure,) = conduct(prepared, slots=2, watcher=watcher)
-    assert failure.how == "killed by SIGKILL"
-    assert len(of(prepared.entries(), "test")) == 3
-    starts, failures = go(prepared)
-    assert (starts, failures) == (["narrow, seed 1"], [])
 
 
 def test_one_process_at_a_time(tmp_path: Path, store: str) -> None:

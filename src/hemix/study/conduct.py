@@ -48,9 +48,14 @@ class Prepared:
     def plans(self) -> list[CellPlan]:
         return plan(self.study, self.stores, self.entries())
 
+    @property
+    def speeds(self) -> Speeds:
+        """Measured speeds, kept in ``costs.json``."""
+        return Speeds(self.places.out / "costs.json")
+
     def prices(self, plans: Sequence[CellPlan]) -> list[Price]:
-        """Measures what is not known yet; kept in ``costs.json``."""
-        return price(plans, self.study, self.stores, self.entries(), Speeds(self.places.out / "costs.json"))
+        """Measures what is not known yet."""
+        return price(plans, self.study, self.stores, self.entries(), self.speeds)
 
 
 def open_study(
@@ -117,11 +122,19 @@ def conduct(
     places = prepared.places
     places.out.mkdir(parents=True, exist_ok=True)
 
+    def costs(job: Job) -> dict[str, float]:
+        if prepared.study.config.kind != "scaling" or job.trial is not None:
+            return {}
+        return prepared.speeds.of(job.experiment, prepared.stores[job.cell]).figures
+
     def finished(job: Job, run: Path) -> None:
-        for entry in _record(job, run, places.ledger):
+        for entry in _record(job, run, places.ledger, costs(job)):
             recorded(entry)
 
     with _alone(places.out) as lock:
+        for found in prepared.plans():  # before anything runs beside it
+            for job in found.runs:
+                costs(job)
         runner = Runner(
             out=places.out,
             slots=slots,
@@ -133,8 +146,11 @@ def conduct(
         return runner.run()
 
 
-def _record(job: Job, run: Path, ledger: Path) -> Iterator[Entry]:
-    """Copy the lines of a finished run that the ledger does not have yet; the line that completes the job last."""
+def _record(job: Job, run: Path, ledger: Path, costs: Mapping[str, float]) -> Iterator[Entry]:
+    """Copy the lines of a finished run that the ledger does not have yet; the line that completes the job last.
+
+    `costs` are figures of the model itself, which the line of the test split gets.
+    """
     have = {key_of(entry) for entry in read(ledger).entries}
     for line in sorted(lines_of(run), key=lambda line: line.split == job.split):
         entry = line.model_copy(
@@ -143,6 +159,7 @@ def _record(job: Job, run: Path, ledger: Path) -> Iterator[Entry]:
                 "cell": job.cell,
                 "trial": job.trial,
                 "budget": {**line.budget, **job.budget},
+                "figures": {**line.figures, **(costs if line.split == job.split else {})},
                 "test_reads": test_reads(ledger, line.config_hash, line.data_hash) + 1 if line.split == "test" else 0,
             }
         )

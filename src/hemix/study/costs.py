@@ -16,10 +16,12 @@ from hemix.config import Config
 from hemix.data.loader import Loader
 from hemix.data.store import Store
 from hemix.errors import ConfigError
+from hemix.evaluate.cost import model_cost
+from hemix.evaluate.latency import latency
 from hemix.experiment import Experiment
 from hemix.ledger import Entry
 from hemix.objectives import build_objective
-from hemix.ranker import build_ranker
+from hemix.ranker import build_ranker, count_parameters
 from hemix.study.cells import Cell, Study
 from hemix.study.plan import CellPlan
 from hemix.training.folder import read_json, write_json
@@ -30,6 +32,7 @@ from hemix.training.optimizers import Optimizers
 PROBE_SECONDS = 2.0
 """Of training steps, after the first few; the evaluation that follows takes half of it."""
 WARM_UP = 3
+CANDIDATES = 500
 
 
 class Probe(Config):
@@ -37,6 +40,17 @@ class Probe(Config):
 
     train_rows_per_second: float
     evaluate_rows_per_second: float
+    dense_parameters: int
+    """Those outside of embedding tables."""
+    multiply_adds_per_request: int
+    multiply_adds_per_candidate: int
+    p50_milliseconds: float
+    """To score one request with `CANDIDATES` candidates and its histories at their greatest length."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the ledger keeps of it in a scaling study."""
+        return {name: float(value) for name, value in self.model_dump().items() if name != "evaluate_rows_per_second"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +82,7 @@ def wall_seconds(prices: Sequence[Price], slots: int) -> float:
 def clock(seconds: float) -> str:
     """A duration for people.
 
-    >>> clock(3905), clock(65), clock(6.3)
+    >>> clock(3905.0), clock(65.0), clock(6.3)
     ('1:05:05', '1:05', '6.3 s')
     """
     if not math.isfinite(seconds):
@@ -113,9 +127,17 @@ def probe(experiment: Experiment, store: Store) -> Probe:
         scan = Loader(store.split("train"), batch_size=experiment.evaluate.batch_size, seed=None, prefetch=0)
         with torch.inference_mode():
             rows_scored = _rows_per_second(scan, ranker, PROBE_SECONDS / 2)
+        cost = model_cost(store.inputs, experiment.model)
+        return Probe(
+            train_rows_per_second=rows_trained,
+            evaluate_rows_per_second=rows_scored,
+            dense_parameters=count_parameters(store.inputs, experiment.model).dense,
+            multiply_adds_per_request=cost.per_request,
+            multiply_adds_per_candidate=cost.per_candidate,
+            p50_milliseconds=1e3 * latency(store.inputs, experiment.model, candidates=CANDIDATES),
+        )
     finally:
         torch.set_num_threads(threads)
-    return Probe(train_rows_per_second=rows_trained, evaluate_rows_per_second=rows_scored)
 
 
 def _rows_per_second(loader: Loader, work: Callable[[Batch], object], seconds: float) -> float:
@@ -158,11 +180,11 @@ class Speeds:
             {key: Probe.model_validate(value) for key, value in read_json(path).items()} if path.is_file() else {}
         )
 
-    def of(self, cell: Cell, store: Store) -> Probe:
+    def of(self, experiment: Experiment, store: Store) -> Probe:
         """Measured now if it is not known."""
-        key = f"{cell.experiment.hash_without_seed} {store.hash}"
+        key = f"{experiment.hash_without_seed} {store.hash}"
         if key not in self._known:
-            self._known[key] = probe(cell.experiment, store)
+            self._known[key] = probe(experiment, store)
             write_json(self.path, {name: value.model_dump(mode="json") for name, value in self._known.items()})
         return self._known[key]
 
@@ -191,4 +213,4 @@ def price(
 def _seconds(experiment: Experiment, cell: Cell, store: Store, done: Sequence[float], speeds: Speeds) -> dict[str, Any]:
     if done:
         return {"seconds": statistics.fmean(done), "measured": f"{len(done)} finished"}
-    return {"seconds": run_seconds(experiment, store, speeds.of(cell, store)), "measured": "a short run"}
+    return {"seconds": run_seconds(experiment, store, speeds.of(cell.experiment, store)), "measured": "a short run"}

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from hemix.errors import RunError
 from hemix.evaluate.compare import Comparison, compare
 from hemix.evaluate.predictions import Predictions
 from hemix.ledger import Entry, read
+from hemix.study import pictures
 from hemix.study.cells import Study
 from hemix.study.conduct import Places
+from hemix.study.page import study_html
+from hemix.study.scaling import Law, laws
+from hemix.study.summaries import check_costs, scaling_tables, search_table
 from hemix.study.tables import differences, fill, table
-from hemix.training.folder import write_json
+from hemix.training.folder import RunFolder, write_json
 
 
 class Comparisons(Config):
@@ -35,6 +40,8 @@ class Findings:
     """Test lines of each cell, one a seed, in the order of the study file; cells without one are left out."""
     trials: Mapping[str, tuple[Entry, ...]]
     comparisons: tuple[Comparison, ...]
+    laws: tuple[Law, ...]
+    """Of a scaling study."""
     notes: tuple[str, ...]
     """What a reader has to know of what is missing."""
 
@@ -49,6 +56,35 @@ class Findings:
         if self.comparisons:
             texts = [differences(each, config.metrics, config.baselines) for each in self.comparisons]
             found[f"{name}-differences"] = "\n".join(texts)
+        searched = search_table(self.study, self.trials)
+        if searched is not None:
+            found[f"{name}-search"] = searched
+        if self.laws:
+            found[f"{name}-scaling"] = scaling_tables(self.families, self.runs, self.laws, config.metrics)
+        return found
+
+    @property
+    def families(self) -> dict[str, str]:
+        """Family of each cell that has figures."""
+        return {cell.name: cell.family for cell in self.study.cells if cell.name in self.runs}
+
+    def pictures(self) -> dict[str, bytes]:
+        """PNG by name. Raises HemixError without matplotlib."""
+        metrics = self.study.config.metrics
+        folder = self.places.out / "runs"
+        lines = {
+            name: [RunFolder(folder / entry.run).read_metrics() for entry in entries]
+            for name, entries in self.runs.items()
+        }
+        found = {"cells": pictures.cells(self.runs, metrics)}
+        learning = pictures.curves(lines, metrics[0])
+        if learning is not None:
+            found["learning-curves"] = learning
+        if self.laws:
+            by_family: dict[str, dict[str, tuple[Entry, ...]]] = {}
+            for name, family in self.families.items():
+                by_family.setdefault(family, {})[name] = self.runs[name]
+            found |= {f"scaling-{name}": pictures.families(self.laws, by_family, name) for name in metrics}
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +94,7 @@ class Findings:
             "cells": {name: _values(runs) for name, runs in self.runs.items()},
             "trials": {name: _values(runs) for name, runs in self.trials.items()},
             "comparisons": _values(self.comparisons),
+            "laws": _values(self.laws),
             "notes": list(self.notes),
         }
 
@@ -94,8 +131,13 @@ def find(study: Study, places: Places) -> Findings:
             f"A report needs finished runs; {places.ledger} has none of the study {study.name!r}. "
             "Run it first: hemix study run FILE --out DIR."
         )
+    scaling: list[Law] = []
+    if study.config.kind == "scaling":
+        check_costs(runs)
+        scaling = laws({cell.name: cell.family for cell in study.cells}, runs, study.config.metrics)
     return Findings(
         study=study,
+        laws=tuple(scaling),
         places=places,
         runs=runs,
         trials={name: found for name, found in trials.items() if found},
@@ -180,10 +222,18 @@ def fill_page(found: Findings, page: Path) -> bool:
 
 
 def write_report(found: Findings) -> list[Path]:
-    """Write report.md and report.json into the folder of the study; returns their paths."""
+    """Write report.md, report.json and, where matplotlib is, report.html and its pictures; returns their paths."""
     out = found.places.out
     out.mkdir(parents=True, exist_ok=True)
     text, figures = out / "report.md", out / "report.json"
     replace_file(text, markdown(found).encode())
     write_json(figures, found.to_json())
-    return [text, figures]
+    if find_spec("matplotlib") is None:
+        return [text, figures]
+    drawn = found.pictures()
+    for name, data in drawn.items():
+        (out / "pictures").mkdir(exist_ok=True)
+        replace_file(out / "pictures" / f"{name}.png", data)
+    page = out / "report.html"
+    replace_file(page, study_html(found.study.name, found.tables(), drawn, found.notes).encode())
+    return [text, figures, page]

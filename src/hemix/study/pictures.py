@@ -1,0 +1,151 @@
+"""Pictures of a study as PNG: cells with their intervals, learning curves, and families side by side over their size.
+
+Needs matplotlib (``pip install 'hemix[report]'``), which is loaded when the first one is drawn.
+"""
+
+import io
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hemix.errors import HemixError
+from hemix.evaluate.tables import title_of
+from hemix.ledger import Entry
+from hemix.study.scaling import Law
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#1f6feb", "#c2410c", "#15803d", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4b5563")
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#d8dde4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+DPI = 160
+LEGEND_CELLS = 8
+"""More curves than that are drawn without names."""
+
+
+def _png(width: float, height: float, axes: int, draw: "Callable[[Sequence[Axes]], None]") -> bytes:
+    """PNG of `axes` plots side by side (inches)."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise HemixError(
+            "Pictures need matplotlib, which is not installed. Install it with: pip install 'hemix[report]'"
+        ) from None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        draw(figure.subplots(1, axes, squeeze=False)[0])
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def cells(runs: Mapping[str, Sequence[Entry]], metrics: Sequence[str]) -> bytes:
+    """Each cell's mean with its interval over users, and a dot for each seed; a panel for each of three metrics."""
+    shown = [name for name in metrics if any(name in entry.figures for found in runs.values() for entry in found)][:3]
+
+    def draw(panels: "Sequence[Axes]") -> None:
+        for panel, metric in zip(panels, shown, strict=True):
+            for place, found in enumerate(runs.values()):
+                values = [entry.figures[metric] for entry in found if metric in entry.figures]
+                ends = [entry.intervals[metric] for entry in found if metric in entry.intervals]
+                if ends:
+                    low, high = (statistics.fmean(end[side] for end in ends) for side in (0, 1))
+                    panel.plot([low, high], [place, place], color=COLOURS[0], alpha=0.35, linewidth=4)
+                panel.plot(values, [place] * len(values), "o", color=COLOURS[1], markersize=3, alpha=0.8)
+                if values:
+                    panel.plot(statistics.fmean(values), place, "|", color=COLOURS[0], markersize=12, markeredgewidth=2)
+            panel.set_title(title_of(metric))
+            panel.set_yticks(range(len(runs)), list(runs) if panel is panels[0] else [""] * len(runs))
+            panel.invert_yaxis()
+
+    return _png(3.6 * len(shown) + 1.5, 0.9 + 0.32 * len(runs), len(shown), draw)
+
+
+def curves(lines: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], metric: str) -> bytes | None:
+    """Validation of each cell over rows trained: thin lines for seeds, a thick one for their mean where they agree.
+
+    `lines`: for each cell, for each seed, the lines of metrics.jsonl. None if nothing was validated.
+    """
+    known = {
+        name: [
+            [
+                (line["rows"], line[metric])
+                for line in run
+                if line.get("kind") == "valid" and line.get(metric) is not None
+            ]
+            for run in runs
+        ]
+        for name, runs in lines.items()
+    }
+    known = {name: [run for run in runs if run] for name, runs in known.items()}
+    known = {name: runs for name, runs in known.items() if runs}
+    if not known:
+        return None
+
+    def draw(panels: "Sequence[Axes]") -> None:
+        (panel,) = panels
+        for number, (name, runs) in enumerate(known.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            label = name if len(known) <= LEGEND_CELLS else None
+            for run in runs:
+                panel.plot(*zip(*run, strict=True), color=colour, alpha=0.3, linewidth=0.8)
+            common = min(len(run) for run in runs)
+            mean = np.array([run[:common] for run in runs]).mean(axis=0)
+            panel.plot(mean[:, 0], mean[:, 1], color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
+        panel.set(title=f"Validation {title_of(metric)}", xlabel="rows trained")
+        if len(known) <= LEGEND_CELLS:
+            panel.legend()
+
+    return _png(7.2, 3.8, 1, draw)
+
+
+def families(laws: Sequence[Law], runs: Mapping[str, Mapping[str, Sequence[Entry]]], metric: str) -> bytes:
+    """A metric over dense parameters (with the fitted law), over the work of a request, and over its latency.
+
+    `runs`: test lines of each cell, by family.
+    """
+    axes = {
+        "dense parameters": lambda entry: entry.figures["dense_parameters"],
+        "multiply-adds of a request with 500 candidates": lambda entry: (
+            entry.figures["multiply_adds_per_request"] + 500 * entry.figures["multiply_adds_per_candidate"]
+        ),
+        "p50 ms of a request with 500 candidates": lambda entry: entry.figures["p50_milliseconds"],
+    }
+
+    def draw(panels: "Sequence[Axes]") -> None:
+        for number, (family, cells) in enumerate(runs.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            for panel, of in zip(panels, axes.values(), strict=True):
+                points = [(of(entry), entry.figures[metric]) for found in cells.values() for entry in found]
+                panel.plot(*zip(*points, strict=True), "o", color=colour, markersize=3.5, alpha=0.5)
+                means = sorted(
+                    (of(found[0]), statistics.fmean(entry.figures[metric] for entry in found))
+                    for found in cells.values()
+                )
+                panel.plot(*zip(*means, strict=True), color=colour, linewidth=1, alpha=0.6, label=family)
+            law = next(law for law in laws if (law.family, law.metric) == (family, metric))
+            if law.reason is None:
+                at = np.geomspace(law.sizes[0], law.sizes[-1], 60)
+                panels[0].plot(at, [law.at(size) for size in at], color=colour, linewidth=2, linestyle="--")
+        for panel, name in zip(panels, axes, strict=True):
+            panel.set(xscale="log", xlabel=name, title=title_of(metric) if panel is panels[0] else "")
+        panels[0].legend()
+
+    return _png(13.0, 3.8, 3, draw)

@@ -1,0 +1,123 @@
+"""The report says what the ledger and the predictions say."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hemix.errors import ConfigError, RunError
+from hemix.run.compare import compare
+from hemix.study.conduct import Places, Prepared, open_study
+from hemix.study.page import table_html
+from hemix.study.report import fill_page, find, markdown, write_report
+from study.studies import tiny, write_study
+from study.test_conduct import go
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, store: str, in_process: None) -> Prepared:
+    folder = tmp_path_factory.mktemp("study")
+    prepared = open_study(write_study(folder / "in"), folder / "out", data=[store])
+    go(prepared)
+    return prepared
+
+
+@pytest.fixture
+def done(tmp_path: Path, finished: Prepared) -> Prepared:
+    """A finished study that a test may spoil."""
+    out = tmp_path / "out"
+    shutil.copytree(finished.places.out, out)
+    return replace(finished, places=Places.of(finished.study, out))
+
+
+def test_differences_are_those_of_compare(done: Prepared) -> None:
+    found = find(done.study, done.places)
+    (comparison,) = found.comparisons
+    runs = sorted((done.places.out / "runs").iterdir())
+    expected = compare(runs)
+    assert [system.name for system in comparison.systems] == ["narrow", "wide"]
+    assert [(d.metric, d.value, d.low, d.high) for d in comparison.differences if d.metric != "gauc"] == [
+        (d.metric, d.value, d.low, d.high) for d in expected.differences if d.metric != "gauc"
+    ]
+    (auc,) = [d for d in comparison.differences if d.metric == "auc"]
+    text = markdown(found)
+    assert f"| wide - narrow | {auc.value:+.4f} [{auc.low:+.4f}, {auc.high:+.4f}] |" in text
+    means = [sum(e.figures["auc"] for e in found.runs[name]) / 2 for name in ("wide", "narrow")]
+    assert auc.value == pytest.approx(means[0] - means[1])
+
+
+def test_files_pictures_and_pages(done: Prepared) -> None:
+    found = find(done.study, done.places)
+    written = write_report(found)
+    assert [path.name for path in written] == ["report.md", "report.json", "report.html"]
+    pictures = sorted(path.name for path in (done.places.out / "pictures").iterdir())
+    assert pictures == ["cells.png", "learning-curves.png"]
+    assert all((done.places.out / "pictures" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    figures = json.loads(written[1].read_text())
+    assert [len(runs) for runs in figures["cells"].values()] == [2, 2]
+    page = written[2].read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "<td>wide - narrow</td>" in page
+    document = done.places.out / "page.md"
+    document.write_text("<!-- table: tiny -->\n<!-- end -->\n\n<!-- table: tiny-differences -->\n<!-- end -->\n")
+    assert fill_page(found, document)
+    assert not fill_page(found, document)
+    assert document.read_text().count("| wide") == 2
+    document.write_text("nothing\n")
+    with pytest.raises(ConfigError, match="Unknown table mark 'tiny'"):
+        fill_page(found, document)
+
+
+def test_without_the_runs_the_kept_differences_are_shown(done: Prepared, tmp_path: Path) -> None:
+    text = markdown(find(done.study, done.places))
+    elsewhere = Places(out=tmp_path / "elsewhere", ledger=done.places.ledger)
+    assert markdown(find(done.study, elsewhere)) == text
+    done.places.ledger.with_suffix(".comparison.json").unlink()
+    assert "No predictions in" in markdown(find(done.study, elsewhere))
+
+
+def test_what_is_missing_is_said(done: Prepared, tmp_path: Path) -> None:
+    cells = {"narrow": {}, "wide": {"set": {"model.embedding_dim": 8}}, "new": {"set": {"model.embedding_dim": 2}}}
+    more = tiny(tmp_path / "more", seeds=[1, 2, 3], cells=cells)
+    notes = find(more, done.places).notes
+    assert "narrow: no figures yet of seed 3." in notes
+    assert "new: no figures yet of seed 1, 2, 3." in notes
+    with pytest.raises(RunError, match=r"A report needs finished runs; .*has none of the study 'tiny'"):
+        find(more, Places.of(more, tmp_path / "empty"))
+    with done.places.ledger.open("a") as file:
+        file.write('{"torn')
+    with pytest.raises(RunError, match="damaged in line 9"):
+        find(done.study, done.places)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_scaling_study(tmp_path: Path, store: str) -> None:
+    grid = {"model.top_hidden": [[4], [8], [16], [32]]}
+    path = write_study(
+        tmp_path / "in", kind="scaling", cells={"flat": {}}, grid=grid, metrics=["ne", "auc"], baselines=[]
+    )
+    prepared = open_study(path, tmp_path / "out", data=[store])
+    assert go(prepared)[1] == []
+    found = find(prepared.study, prepared.places)
+    entries = [entries[0] for entries in found.runs.values()]
+    sizes = [entry.figures["dense_parameters"] for entry in entries]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 4
+    for entry in entries:
+        assert entry.figures["multiply_adds_per_candidate"] > 0
+        assert entry.figures["train_rows_per_second"] > 0
+        assert entry.figures["p50_milliseconds"] > 0
+    assert [(law.family, law.metric, law.sizes) for law in found.laws] == [
+        ("flat", name, tuple(map(int, sizes))) for name in ("ne", "auc")
+    ]
+    written = write_report(found)
+    assert "| family | metric | exponent |" in written[0].read_text()
+    assert (prepared.places.out / "pictures" / "scaling-ne.png").is_file()
+
+
+def test_tables_in_a_page_are_escaped() -> None:
+    found = table_html("| a | b |\n|---|---|\n| x \\| \\<i\\> | `y` |\n\nLine.\n")
+    assert "<td>x | &lt;i&gt;</td><td>y</td>" in found
+    assert found.endswith("<p>Line.</p>")

@@ -1,0 +1,131 @@
+"""Random search: drawn alike for every cell, judged by validation alone, frozen for the seeds."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hemix.errors import RunError, TrainingError
+from hemix.ledger import Entry
+from hemix.study import worker
+from hemix.study.cells import Study
+from hemix.study.conduct import open_study
+from hemix.study.config import Draw
+from hemix.study.report import find, markdown
+from hemix.study.search import Trials, best_trial, draw, trial_experiments
+from study.studies import tiny, write_study
+from study.test_conduct import go, of
+from test_ledger import entry
+
+SEARCH: dict[str, Any] = {
+    "trials": 3,
+    "users": 0.5,
+    "space": {"train.optimizer.lr": {"log_uniform": [0.0001, 0.1]}, "train.table_lr": {"choice": [0.01, 0.1]}},
+}
+
+
+def trials_of(study: Study, name: str) -> Trials:
+    assert study.config.search is not None
+    return Trials(cell=study.cell(name), search=study.config.search)
+
+
+def test_draws_stay_within_their_ends() -> None:
+    random = np.random.default_rng(0)
+    uniform = [draw(Draw(uniform=(2.0, 3.0)), random) for _ in range(500)]
+    rates = [draw(Draw(log_uniform=(1e-4, 1e-1)), random) for _ in range(500)]
+    whole = [draw(Draw(integer=(1, 3)), random) for _ in range(500)]
+    assert 2 <= min(uniform) < 2.1 < 2.9 < max(uniform) <= 3
+    assert 1e-4 <= min(rates) < max(rates) <= 1e-1
+    assert abs(np.median(np.log10(rates)) + 2.5) < 0.2
+    assert set(whole) == {1, 2, 3}
+    assert {draw(Draw(choice=("a", None)), random) for _ in range(50)} == {"a", None}
+
+
+def test_cells_draw_the_same_values_for_the_same_key(tmp_path: Path) -> None:
+    cells = {
+        "narrow": {},
+        "wide": {"set": {"model.embedding_dim": 8}, "search": {"model.top_hidden": {"choice": [[4], [8]]}}},
+    }
+    study = tiny(tmp_path, search=SEARCH, cells=cells)
+    narrow, wide = trials_of(study, "narrow"), trials_of(study, "wide")
+    for number in range(3):
+        assert narrow.settings(number).items() <= wide.settings(number).items()
+    again = trials_of(tiny(tmp_path, search={**SEARCH, "trials": 5}), "narrow")
+    assert [again.settings(number) for number in range(3)] == [narrow.settings(number) for number in range(3)]
+    assert len({str(again.settings(number)) for number in range(5)}) > 1
+    other = trials_of(tiny(tmp_path, search={**SEARCH, "seed": 1}), "narrow")
+    assert other.settings(0) != narrow.settings(0)
+
+
+def test_a_trial_is_the_cell_on_a_share_of_the_users(tmp_path: Path) -> None:
+    trials = trials_of(tiny(tmp_path, search={**SEARCH, "epochs": 2, "seed": 4}), "wide")
+    for number, asked in enumerate(trial_experiments(trials)):
+        assert (asked.train.user_share, asked.train.epochs, asked.train.seed) == (0.5, 2, 4)
+        assert asked.train.optimizer.lr == trials.settings(number)["train.optimizer.lr"]
+        assert asked.model == trials.cell.experiment.model
+
+
+def figures(*values: float) -> list[Entry]:
+    return [entry(split="valid", figures={"auc": value, "log_loss": value}) for value in values]
+
+
+def test_the_best_is_by_the_monitor_and_of_equal_ones_the_first(tmp_path: Path) -> None:
+    by_auc = trials_of(tiny(tmp_path, search=SEARCH), "narrow")
+    assert best_trial(by_auc, figures(0.6, 0.8, 0.7)) == 1
+    assert best_trial(by_auc, figures(0.8, math.nan, 0.8)) == 0
+    by_loss = trials_of(tiny(tmp_path, search=SEARCH, set={"train.monitor": "log_loss"}), "narrow")
+    assert best_trial(by_loss, figures(0.6, 0.8, 0.5)) == 2
+    with pytest.raises(RunError, match=r"none of the 2 of cell 'narrow' has auc"):
+        best_trial(by_auc, figures(math.nan, math.nan))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_trials_first_then_seeds_with_the_best_settings(tmp_path: Path, store: str) -> None:
+    prepared = open_study(write_study(tmp_path / "in", search=SEARCH), tmp_path / "out", data=[store])
+    starts, failures = go(prepared)
+    assert failures == []
+    assert starts[:3] == ["narrow, trial 0", "narrow, trial 1", "narrow, trial 2"]
+    assert sorted(starts[-4:]) == ["narrow, seed 1", "narrow, seed 2", "wide, seed 1", "wide, seed 2"]
+    entries = prepared.entries()
+    assert len(of(entries, "test")) == 4
+    for plan in prepared.plans():
+        trials = [each for each in entries if each.cell == plan.cell.name and each.trial is not None]
+        best = max(trials, key=lambda each: each.figures["auc"])
+        assert plan.best == best.trial
+        (config_hash,) = {e.config_hash for e in entries if e.split == "test" and e.cell == plan.cell.name}
+        settings = trials_of(prepared.study, plan.cell.name).settings(plan.best)
+        assert config_hash == plan.cell.having(settings).hash_without_seed
+        assert {each.split for each in trials} == {"valid"}
+    assert {each.budget["trials"] for each in entries if each.split == "test"} == {3}
+    assert go(prepared) == ([], [])
+    text = markdown(find(prepared.study, prepared.places))
+    assert "| system | trials | diverged | best | on valid | settings |" in text
+    assert "Random search on 50% of the users, 1 epoch each, seed 0" in text
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_trial_that_diverges_is_a_finding(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hemix import run
+
+    real, trials = run.train, []
+
+    def fragile(experiment: Any, *rest: Any, **named: Any) -> Any:
+        done = real(experiment, *rest, **named)
+        if experiment.train.user_share < 1:
+            trials.append(1)
+            if len(trials) == 2:
+                (Path(rest[1]) / worker.LINES).unlink()
+                raise TrainingError("The loss is not finite")
+        return done
+
+    monkeypatch.setattr(run, "train", fragile)
+    path = write_study(tmp_path / "in", search=SEARCH, cells={"narrow": {}}, seeds=[1])
+    prepared = open_study(path, tmp_path / "out", data=[store])
+    starts, failures = go(prepared)
+    assert (len(starts), failures) == (4, [])
+    found = [each.figures["auc"] for each in prepared.entries() if each.trial is not None]
+    assert [math.isnan(value) for value in found] == [False, True, False]
+    assert go(prepared) == ([], [])
+    assert "| narrow | 3 | 1 |" in markdown(find(prepared.study, prepared.places))
