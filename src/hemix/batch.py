@@ -6,7 +6,7 @@ the item, its behaviour histories included. A candidate is one item to be scored
 Axes used in every signature:
     R requests   N candidate rows, sorted by request   T history events   K tasks
     I id columns   F number columns   M slots of a multi-valued field   D width of a vector
-    R_plus_1 offsets: request r owns rows offsets[r] .. offsets[r + 1]
+    L labels (the tasks first)   R_plus_1 offsets: request r owns rows offsets[r] .. offsets[r + 1]
 
 Id 0 is padding (also: "no value in this slot"), 1 is any value unseen or rare in training, 2 is null; learnt values
 start at 3. A NaN among the numbers means that the value is missing.
@@ -24,6 +24,7 @@ UNKNOWN_ID = 1
 NULL_ID = 2
 FIRST_ID = 3
 
+LabelKind = Literal["binary", "regression"]
 FieldKind = Literal["id", "ids", "number", "vector"]
 
 
@@ -72,10 +73,31 @@ class HistorySpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """One binary label. Add `logit_shift` to a logit to undo the down-sampling of negatives in training."""
+    """One label that is learnt, and what the model's output for it means.
+
+    Of `log_loss` it is a logit; add `logit_shift` to undo the down-sampling of negatives in training. Of `squared` it
+    is the value, of `log_squared` log(1 + value), less `centre` and divided by `spread`: the mean and the standard
+    deviation of the training rows, so that a head starts near the mean.
+    """
 
     name: str
     logit_shift: float = 0.0
+    loss: Literal["log_loss", "squared", "log_squared"] = "log_loss"
+    centre: float = 0.0
+    spread: float = 1.0
+
+    @property
+    def kind(self) -> LabelKind:
+        return "binary" if self.loss == "log_loss" else "regression"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutcomeSpec:
+    """One label that is only measured, by the output of one task or the product of the probabilities of several."""
+
+    name: str
+    scored_by: tuple[str, ...]
+    kind: LabelKind = "binary"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +110,9 @@ class Inputs:
     histories: tuple[HistorySpec, ...] = ()
     tables: tuple[TableSpec, ...] = ()
     tasks: tuple[TaskSpec, ...] = ()
+    """What is learnt: the outputs of a model, and the first K labels of a batch."""
+    outcomes: tuple[OutcomeSpec, ...] = ()
+    """What is only measured: the labels that follow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,13 +159,14 @@ class Requests:
 class Batch:
     """Requests with their candidates: those of request r are rows ``offsets[r] .. offsets[r + 1]``.
 
-    A label of NaN is not known, or masked by another task: it takes no part in that task's loss or metrics.
+    L labels: those of the K tasks, then those that are only measured. A label of NaN is not known, or masked by
+    another one: the row takes no part in its loss or metrics.
     """
 
     requests: Requests
     candidates: Columns
     offsets: Int[Tensor, " R_plus_1"]
-    labels: Float[Tensor, "N K"] | None = None
+    labels: Float[Tensor, "N L"] | None = None
     weights: Float[Tensor, " N"] | None = None
 
     @property

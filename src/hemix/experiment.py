@@ -2,20 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from hemix.batch import LabelKind
 from hemix.config import Config, parse_config
 from hemix.config_file import read_experiment_values
+from hemix.errors import suggestion
 from hemix.evaluate.evaluator import EvaluateConfig
 from hemix.models import HeMixConfig, ModelConfig
-from hemix.objectives import LogLossConfig, ObjectiveConfig
+from hemix.objectives import ESMMConfig, LogLossConfig, ObjectiveConfig
 from hemix.schema import DataConfig
-from hemix.training.config import RESUMABLE_KEYS, TrainConfig
+from hemix.training.config import REGRESSION_METRICS, RESUMABLE_KEYS, TrainConfig
 
 
 class Experiment(Config):
@@ -31,12 +33,23 @@ class Experiment(Config):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "Experiment":
-        labels = [label.name for label in self.data.labels]
+        learnt = [label.name for label in self.data.labels if not label.scored_by]
         for task in self.objective.task_weights:
-            if task not in labels:
-                raise ValueError(f"objective.task_weights names {task!r}; the labels are: {', '.join(labels)}")
+            if task not in learnt:
+                raise ValueError(
+                    f"objective.task_weights names {task!r}; the labels that are learnt are: {', '.join(learnt)}."
+                    f"{suggestion(task, learnt)}"
+                )
+        if isinstance(self.objective, ESMMConfig):
+            _check_esmm(self.objective, self.data)
+        labels: dict[str, LabelKind] = {label.name: label.kind for label in self.data.labels}
         check_monitor(self.train.monitor, labels, self.evaluate.ndcg_k, users=self.data.examples.user is not None)
         return self
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _log_loss_unless_named(cls, value: Any) -> Any:
+        return {"name": "log_loss", **value} if isinstance(value, dict) else value
 
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with another seed of training."""
@@ -62,13 +75,52 @@ class Experiment(Config):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def check_monitor(monitor: str, labels: Sequence[str], ndcg_k: Sequence[int], *, users: bool) -> None:
+def _check_esmm(objective: ESMMConfig, data: DataConfig) -> None:
+    """Click and conversion are two binary labels that are learnt, the conversion known only after a click."""
+    labels = {label.name: label for label in data.labels if not label.scored_by}
+    if len(labels) < 2:
+        raise ValueError(f"objective esmm needs two labels, a click and a conversion; the data has {', '.join(labels)}")
+    for key in ("click", "conversion"):
+        name = getattr(objective, key)
+        if name not in labels:
+            raise ValueError(
+                f"objective.{key} names {name!r}; the labels that are learnt are: {', '.join(labels)}."
+                f"{suggestion(name, labels)}"
+            )
+        if labels[name].kind != "binary":
+            raise ValueError(f"objective.{key} is a label of 0 and 1; {name!r} is a regression")
+    click, conversion = labels[objective.click], labels[objective.conversion]
+    if click.mask == conversion.name:
+        raise ValueError(
+            f"objective esmm: {click.name!r} is masked by {conversion.name!r} and so comes after it; exchange click "
+            "and conversion"
+        )
+    if conversion.mask != click.name or click.mask is not None:
+        place, mask = (conversion, click.name) if conversion.mask != click.name else (click, None)
+        raise ValueError(
+            f"objective esmm reads a click that is known in every row and a conversion that is known after one; label "
+            f"{place.name!r} has mask {place.mask or 'null'}, it must be {mask or 'null'}"
+        )
+    if data.downsample is not None and data.downsample.label != click.name:
+        raise ValueError(
+            f"objective esmm learns from all impressions; rows can be dropped by the click only, and "
+            f"data.downsample.label is {data.downsample.label!r}"
+        )
+
+
+def check_monitor(monitor: str, labels: Mapping[str, LabelKind], ndcg_k: Sequence[int], *, users: bool) -> None:
     """Raises ValueError if no validation report of these labels can have the metric `train.monitor`."""
     task, _, metric = monitor.rpartition(".")
     if task and (task not in labels or len(labels) == 1):
         raise ValueError(
             f"train.monitor is {monitor!r}; with the labels {', '.join(labels)} it is "
             + ("the metric alone" if len(labels) == 1 else "the metric alone (of the first) or label.metric")
+        )
+    label = task or next(iter(labels))
+    if (metric in REGRESSION_METRICS) != (labels[label] == "regression"):
+        known = REGRESSION_METRICS if labels[label] == "regression" else ("auc", "log_loss", "...")
+        raise ValueError(
+            f"train.monitor is {monitor!r}; label {label!r} is a {labels[label]} one and has {', '.join(known)}"
         )
     if metric == "gauc" and not users:
         raise ValueError("train.monitor 'gauc' groups rows by user, and data.examples has no user; set another metric")

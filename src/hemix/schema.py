@@ -3,7 +3,7 @@
 Everything here is a frozen value that can be written as YAML and read back equal. Nothing here opens a file.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,7 @@ from hemix.features import (
     WindowCount,
     feature_name,
 )
+from hemix.labels import Label, check_labels
 from hemix.negatives import Drawn, NearbyNegatives, Negatives
 
 __all__ = [
@@ -160,29 +161,6 @@ class History(Config):
         return self
 
 
-class Label(Config):
-    """A binary target: a column of 0 and 1, or a SQL condition on the example's columns."""
-
-    name: str
-    column: str | None = None
-    sql: str | None = None
-    mask: str | None = None
-    """Another label: where that one is 0, this one is not known (conversion after a click)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_column(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("column") and not values.get("sql"):
-            return {**values, "column": values.get("name")}
-        return values
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Label":
-        if self.column is not None and self.sql is not None:
-            raise ValueError("a label needs one of 'column' and 'sql', not both")
-        return self
-
-
 class Split(Config):
     """How examples are divided. Requests are never cut in two; equal times stay together."""
 
@@ -249,14 +227,7 @@ def check_references(config: DataConfig) -> None:
     _check_tables(config)
     _check_histories(config)
     _check_features(config)
-    labels = [label.name for label in config.labels]
-    for label in config.labels:
-        if labels.count(label.name) > 1:
-            raise ValueError(f"label {label.name!r} is declared twice")
-        if label.mask is not None:
-            _must_know("label", label.mask, set(labels) - {label.name}, f"mask of label {label.name!r}")
-    if config.downsample is not None:
-        _must_know("label", config.downsample.label, set(labels), "downsample")
+    check_labels(config.labels, downsampled=config.downsample.label if config.downsample else None)
     if config.negatives is not None:
         _check_negatives(config, config.negatives)
 
@@ -293,10 +264,10 @@ def _check_negatives(config: DataConfig, negatives: Drawn) -> None:
     for key in ("item", "time"):
         if getattr(config.examples, key) is None:
             raise ValueError(f"negatives are items known before a request, which needs examples.{key}")
-    if len(config.labels) != 1 or config.labels[0].mask is not None:
+    if len(config.labels) != 1 or config.labels[0].mask is not None or config.labels[0].kind != "binary":
         raise ValueError(
-            f"negatives have the label 0 and need one label, which is 1 in every row (sql: 'true'); there are "
-            f"{len(config.labels)}"
+            f"negatives have the label 0 and need one binary label, which is 1 in every row (sql: 'true'); there are "
+            f"{', '.join(label.name for label in config.labels)}"
         )
     if config.downsample is not None:
         raise ValueError("downsample drops rows with label 0, which data with negatives does not have; lower num")

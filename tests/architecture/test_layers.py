@@ -11,6 +11,7 @@ LAYERS = (
     "errors",
     "config",
     "features",
+    "labels",
     "negatives",
     "schema",
     "config_file",

@@ -155,7 +155,7 @@ def test_no_store(tmp_path: Path) -> None:
 def test_a_store_of_another_version(store: Store) -> None:
     values = json.loads((store.path / MANIFEST).read_text())
     (store.path / MANIFEST).write_text(json.dumps({**values, "format": 999}))
-    with pytest.raises(StoreError, match=r"has format 999, this version reads 2; prepare it again"):
+    with pytest.raises(StoreError, match=r"has format 999, this version reads 3; prepare it again"):
         Store.open(store.path)
 
 

@@ -20,8 +20,8 @@ from hemix.evaluate.slices import SliceReader, Training
 QUICK = EvaluateConfig(bootstrap_draws=20)
 EVIL = '<script>alert("x")</script> & $\\frac{1}$ \' "'
 LOG = [
-    {"kind": "train", "step": 10, "loss": 0.6, "rows_per_second": 1.0},
-    {"kind": "valid", "step": 10, "auc": 0.7, "gauc": None, "log_loss": 0.55},
+    {"kind": "train", "step": 10, "loss": 0.6, "click": 0.5, "buy": 0.1, "rows_per_second": 1.0},
+    {"kind": "valid", "step": 10, "auc": 0.7, "gauc": None, "log_loss": 0.55, "click.auc": 0.7, "buy.auc": None},
     {"kind": "train", "step": 20, "loss": 0.5},
     {"kind": "valid", "step": 20, "auc": 0.72, "gauc": 0.6, "log_loss": 0.53},
 ]
@@ -100,7 +100,7 @@ def test_a_report_page_is_whole_and_fetches_nothing(example, html):
     ):
         assert expected in text, expected
     assert f"{report.auc:.4f}" in text
-    assert parser.tags.count("figure") == 3
+    assert parser.tags.count("figure") == 4
     assert '"name": "hemix"' in text
 
 

@@ -5,17 +5,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from factories import make_batch, make_inputs
+from hemix.batch import TaskSpec
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models import DLRMConfig
 from hemix.objectives import LogLossConfig, build_objective
-from hemix.objectives.log_loss import task_means
+from hemix.objectives.targets import row_losses, weighted_means
 from hemix.ranker import build_ranker
 
 NAN = math.nan
 INPUTS = make_inputs()
+
+
+def task_means(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    tasks = [TaskSpec(name=str(k)) for k in range(logits.shape[1])]
+    return weighted_means(row_losses(tasks, logits, labels), labels, weights)
 
 
 def test_worked_example() -> None:

@@ -16,7 +16,7 @@ def predict(
         Path | None, typer.Option("--data", metavar="STORE", help="Histories and items; default: the run's own store.")
     ] = None,
 ) -> None:
-    """Write the rows of a table with a probability for each label in a column score_LABEL."""
+    """Write the rows of a table with a column score_LABEL: a probability, or the value of a regression."""
     from hemix.data.store import Store
     from hemix.run import Run
     from hemix.run.predict import predict as predict_table

@@ -57,6 +57,8 @@ def show_store(store: "Store") -> None:
             say(f"Note: all rows of {split} have the same {label}; nothing can be ranked by it there.")
     if figures["drawn_per_request"]:
         say(f"Rows count {figures['drawn_per_request']} negatives that are drawn for each request when it is read.")
+    for label, means in figures["means"].items():
+        say(f"{label} is " + ", ".join(f"{mean:,.4g} in {split}" for split, mean in means.items()) + " on average.")
     misfits = {
         "quarantined": f"rows were put aside, with the reason in {store.path}/segment-*/quarantine.csv",
         "rows_without_item": "rows have an item that is not in the catalog; they get the unknown item",
@@ -93,12 +95,20 @@ def store_figures(store: "Store") -> dict[str, Any]:
             {"split": name, "requests": view.num_requests, "rows": view.num_rows} for name, view in views.items()
         ],
         "positive_rates": {
-            task.name: {
+            label.name: {
                 name: count.positives[k] / (count.rows - count.unlabelled[k] + drawn * count.requests)
                 for name, count in counts.items()
                 if count.rows > count.unlabelled[k]
             }
-            for k, task in enumerate(store.inputs.tasks)
+            for k, label in enumerate(store.config.labels)
+            if label.kind == "binary"
+        },
+        "means": {
+            label.name: {
+                name: count.targets[label.name].mean for name, count in counts.items() if label.name in count.targets
+            }
+            for label in store.config.labels
+            if label.kind == "regression"
         },
         "events": {name: sum(segment.events[name] for segment in segments) for name in newest.events},
         "users": newest.num_users,

@@ -9,11 +9,15 @@ from hemix.data.fields import Part
 from hemix.data.sources import ROW, BadRow, Sources, literal, quote
 from hemix.errors import InputError
 from hemix.features import TimeColumn
+from hemix.labels import Label
 
 OnBadRows = Literal["error", "quarantine"]
 FIRST_ROWS = 50_000
 LAST_MICROS = 7_258_118_400_000_000
 """Start of the year 2200: a later time has the wrong unit."""
+
+LARGEST = 3.4e38
+"""Of the numbers that a label is stored as."""
 
 Rule = tuple[str, str]
 """A SQL condition that bad rows meet, and a SQL expression of the reason."""
@@ -42,11 +46,17 @@ def time_rules(column: TimeColumn, sql: str) -> list[Rule]:
     ]
 
 
-def label_rules(name: str, sql: str, origin: str, raw: str, mask: str | None) -> list[Rule]:
-    """A label is 0 or 1, unless another one masks it; `raw` is what it is made of."""
-    known = f" AND {mask} = 1" if mask is not None else ""
-    reason = f"{literal(f'label {name} ({origin}) must be 0 or 1, got ')} || {shown(raw)}"
-    return [(f"({sql} IS NULL OR NOT isfinite({sql}) OR {sql} NOT IN (0, 1)){known}", reason)]
+def label_rules(label: Label, sql: str, raw: str, known: str) -> list[Rule]:
+    """A label is 0 or 1, that of a regression a number, where it is `known`; `raw` is what it is made of."""
+    origin = f"column {label.column}" if label.column else f"SQL {label.sql}"
+    if label.kind == "binary":
+        wanted, bad = "0 or 1", f"{sql} NOT IN (0, 1)"
+    elif label.loss == "log_squared":
+        wanted, bad = "a finite number >= 0 (its loss is log_squared)", f"{sql} < 0 OR {sql} > {LARGEST}"
+    else:
+        wanted, bad = "a finite number", f"abs({sql}) > {LARGEST}"
+    reason = f"{literal(f'label {label.name} ({origin}) must be {wanted}, got ')} || {shown(raw)}"
+    return [(f"({sql} IS NULL OR NOT isfinite({sql}) OR {bad}) AND {known}", reason)]
 
 
 def weight_rules(sql: str) -> list[Rule]:

@@ -2,20 +2,25 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hemix.batch import FIRST_ID, FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
+from hemix.batch import FIRST_ID, FieldSpec, HistorySpec, Inputs, OutcomeSpec, TableSpec, TaskSpec
 from hemix.data.arrays import write_array
 from hemix.data.encode import Encoder, key_of, layout, table_specs
 from hemix.data.expressions import NUM_GAP_BUCKETS, hash_id
 from hemix.data.fields import Part, Plan
-from hemix.data.manifest import FileEntry, entry
+from hemix.data.manifest import FileEntry, Target, entry
 from hemix.errors import ConfigError, InputError
+from hemix.labels import Label
 from hemix.schema import DataConfig, History
+
+UNKNOWN_TARGET = Target(rows=0, mean=0.0, centre=0.0, spread=1.0)
+"""Of a label that no training row knows; `check_splits` refuses the store."""
 
 
 def check_histories(config: DataConfig, plan: Plan) -> None:
@@ -30,8 +35,8 @@ def check_histories(config: DataConfig, plan: Plan) -> None:
             )
 
 
-def make_inputs(config: DataConfig, plan: Plan, encoder: Encoder) -> Inputs:
-    """Fields by side with their places, histories, tables and tasks."""
+def make_inputs(config: DataConfig, plan: Plan, encoder: Encoder, targets: Mapping[str, Target]) -> Inputs:
+    """Fields by side with their places, histories, tables and tasks; `targets`: regression labels in training."""
     request, request_ids, request_numbers = _block(plan.blocks["request"], encoder)
     profiles, _, _ = _block(plan.blocks["profiles"], encoder)
     row, row_ids, row_numbers = _block(plan.blocks["row"], encoder)
@@ -43,16 +48,27 @@ def make_inputs(config: DataConfig, plan: Plan, encoder: Encoder) -> Inputs:
         histories.append(spec)
         if history.time_gap:
             tables.append(TableSpec(name=_gap_table(name), num_ids=FIRST_ID + NUM_GAP_BUCKETS))
-    shifts = {label.name: 0.0 for label in config.labels}
-    if config.downsample is not None:
-        shifts[config.downsample.label] = math.log(config.downsample.keep)
     return Inputs(
         request=(*request, *_shifted(profiles, request_ids, request_numbers)),
         candidate=(*row, *_shifted(catalog, row_ids, row_numbers)),
         histories=tuple(histories),
         tables=tuple(tables),
-        tasks=tuple(TaskSpec(name=name, logit_shift=shift) for name, shift in shifts.items()),
+        tasks=tuple(_task(config, label, targets) for label in config.labels if not label.scored_by),
+        outcomes=tuple(
+            OutcomeSpec(name=label.name, scored_by=label.scored_by, kind=label.kind)
+            for label in config.labels
+            if label.scored_by
+        ),
     )
+
+
+def _task(config: DataConfig, label: Label, targets: Mapping[str, Target]) -> TaskSpec:
+    if label.kind == "regression":
+        target = targets.get(label.name, UNKNOWN_TARGET)
+        return TaskSpec(name=label.name, loss=label.loss or "squared", centre=target.centre, spread=target.spread)
+    sample = config.downsample
+    keep = sample.keep if sample is not None and sample.label == label.name else 1.0
+    return TaskSpec(name=label.name, logit_shift=math.log(keep))
 
 
 def _gap_table(history: str) -> str:

@@ -7,15 +7,17 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+import numpy as np
+from pydantic import Field, ValidationError
 
 from hemix.batch import Inputs
 from hemix.config import Config
 from hemix.data.arrays import Written, content_hash, replace_file
 from hemix.errors import StoreError
+from hemix.labels import Label
 from hemix.schema import SPLITS, DataConfig
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 
 
@@ -36,25 +38,64 @@ class RawFile(Config):
     sha256: str
 
 
+class Target(Config):
+    """Values of a regression label over the rows where it is known."""
+
+    rows: int
+    mean: float
+    centre: float
+    """Mean and standard deviation of what is learnt: the value, or its log(1 + value)."""
+    spread: float
+
+    @staticmethod
+    def of(label: Label, values: np.ndarray) -> "Target":
+        """Of known values, of which there must be some."""
+        values = values.astype(np.float64)
+        learnt = np.log1p(values) if label.loss == "log_squared" else values
+        return Target(
+            rows=len(values), mean=float(values.mean()), centre=float(learnt.mean()), spread=float(learnt.std())
+        )
+
+    @staticmethod
+    def merged(parts: Sequence["Target"]) -> "Target":
+        """Of all rows of some parts (Chan et al. 1983)."""
+        rows = np.array([part.rows for part in parts])
+        centres, spreads = np.array([part.centre for part in parts]), np.array([part.spread for part in parts])
+        centre = np.average(centres, weights=rows)
+        return Target(
+            rows=int(rows.sum()),
+            mean=float(np.average([part.mean for part in parts], weights=rows)),
+            centre=float(centre),
+            spread=float(np.sqrt(np.average(spreads**2 + (centres - centre) ** 2, weights=rows))),
+        )
+
+
 class SplitCount(Config):
     """What a split holds."""
 
     requests: int = 0
     rows: int = 0
     positives: tuple[int, ...] = ()
-    """Rows with label 1, by task."""
+    """Rows with label 1, by label; 0 for a regression."""
     unlabelled: tuple[int, ...] = ()
-    """Rows whose label is masked, by task."""
+    """Rows whose label is masked, by label."""
+    targets: dict[str, Target] = Field(default_factory=dict)
+    """Of the regression labels that are known anywhere."""
 
     @staticmethod
     def sum(counts: Sequence["SplitCount"], *, like: "SplitCount") -> "SplitCount":
         """All of them together; `like` says how many tasks there are, also where there are no counts."""
         tasks = range(len(like.positives))
+        targets: dict[str, list[Target]] = {}
+        for count in counts:
+            for name, target in count.targets.items():
+                targets.setdefault(name, []).append(target)
         return SplitCount(
             requests=sum(count.requests for count in counts),
             rows=sum(count.rows for count in counts),
             positives=tuple(sum(count.positives[task] for count in counts) for task in tasks),
             unlabelled=tuple(sum(count.unlabelled[task] for count in counts) for task in tasks),
+            targets={name: Target.merged(parts) for name, parts in targets.items()},
         )
 
 

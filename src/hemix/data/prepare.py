@@ -193,7 +193,7 @@ def _prepare_segment(
     for path in folder.rglob("*"):
         if path.is_dir():
             sync_folder(path)
-    inputs = existing.inputs if existing else make_inputs(config, plan, encoder)
+    inputs = existing.inputs if existing else make_inputs(config, plan, encoder, segment.splits["train"].targets)
     manifest = Manifest(
         config=config,
         inputs=inputs,
@@ -227,7 +227,7 @@ class SegmentBuilder:
         }
         self.draws = p.config.negatives
         num_points = 2 * len(plan.origins) if self.draws is not None else 0
-        self.rows = ExampleRows(staging, len(p.config.labels), memory, num_points)
+        self.rows = ExampleRows(staging, p.config.labels, memory, num_points)
         self.rows_too_new = 0
         self.events: dict[str, EventRows] = {}
         for name in p.config.events:

@@ -8,6 +8,7 @@ from hemix.data.expressions import exact_text_sql, is_number, number_sql, text_s
 from hemix.data.fields import TIME, Part, Plan, Window
 from hemix.data.sources import ROW, Sources, literal, quote
 from hemix.errors import InputError
+from hemix.labels import Label, masks
 from hemix.schema import SPLITS, DataConfig, Entity, Events
 
 MICROS = 1_000_000
@@ -82,7 +83,8 @@ def _targets(p: Preparing, table: str, split: str) -> list[str]:
         if label.column is not None:
             kind = p.sources.require(table, label.column, place)
             if not is_number(kind) and kind not in ("BOOLEAN", "VARCHAR"):
-                raise wrong_type(place, label.column, table, kind, "0 or 1", "derive it by the label's 'sql'")
+                wanted = "0 or 1" if label.kind == "binary" else "a number"
+                raise wrong_type(place, label.column, table, kind, wanted, "derive it by the label's 'sql'")
             value = number_sql(f"t.{quote(label.column)}", kind)
         else:
             value = f"CAST(({label.sql}) AS DOUBLE)"
@@ -340,12 +342,16 @@ def _example_select_all(p: Preparing, plan: Plan, split: str) -> str:
 
 
 def _masked(config: DataConfig, index: int) -> str:
-    mask = config.labels[index].mask
     value = f"CAST(t.{label_column(index)} AS FLOAT)"
-    if mask is None:
+    if config.labels[index].mask is None:
         return value
-    other = [label.name for label in config.labels].index(mask)
-    return f"CASE WHEN t.{label_column(other)} = 1 THEN {value} ELSE CAST('nan' AS FLOAT) END"
+    return f"CASE WHEN {known_sql(config, config.labels[index])} THEN {value} ELSE CAST('nan' AS FLOAT) END"
+
+
+def known_sql(config: DataConfig, label: Label) -> str:
+    """SQL: no other label masks this one."""
+    places = [config.labels.index(mask) for mask in masks(config.labels, label)]
+    return " AND ".join(f"t.{label_column(place)} = 1" for place in places) or "true"
 
 
 def _sampled(p: Preparing, split: str) -> str:

@@ -19,6 +19,7 @@ from hemix.data.queries import (
     create_examples,
     create_implicit_catalog,
     example_tables,
+    known_sql,
     label_column,
 )
 from hemix.data.sources import BadRow, literal, quote
@@ -79,12 +80,10 @@ def _example_rules(p: Preparing, plan: Plan) -> list[Rule]:
     if examples.time is not None:
         rules += time_rules(examples.time, f"t.{TIME}")
     if p.labelled:
-        names = [label.name for label in config.labels]
         for index, label in enumerate(config.labels):
-            origin = f"column {label.column}" if label.column else f"SQL {label.sql}"
-            raw = f"t.{quote(label.column)}" if label.column else f"t.{label_column(index)}"
-            mask = f"t.{label_column(names.index(label.mask))}" if label.mask else None
-            rules += label_rules(label.name, f"t.{label_column(index)}", origin, raw, mask)
+            value = f"t.{label_column(index)}"
+            raw = f"t.{quote(label.column)}" if label.column else value
+            rules += label_rules(label, value, raw, known_sql(config, label))
         if config.weight is not None:
             rules += weight_rules(f"t.{WEIGHT}")
         if config.split.by == "given" and config.split.column is not None:

@@ -10,7 +10,8 @@ from hemix.batch import UNKNOWN_ID
 from hemix.data.ahead import ahead
 from hemix.data.arrays import Allowance, ArrayWriter, Spool, write_array
 from hemix.data.encode import Encoder, Stager
-from hemix.data.manifest import FileEntry, SplitCount, entry
+from hemix.data.manifest import FileEntry, SplitCount, Target, entry
+from hemix.labels import Label
 from hemix.schema import SPLITS
 
 ROW_KEYS = ("split", "user", "time", "midnight", "item", "profile", "request")
@@ -50,7 +51,7 @@ class ExampleRows:
     """Keys, labels and weights of the examples, chunk by chunk, beside the stagers of their features."""
 
     folder: Path
-    num_labels: int
+    labels: Sequence[Label]
     allowance: Allowance
     num_points: int = 0
     """Degrees per request of the places that distances to drawn items begin at."""
@@ -96,9 +97,13 @@ class SplitWriter:
     """The files of one split: rows as they come, requests when their first row comes."""
 
     def __init__(
-        self, files: Files, split: str, request: Stager, row: Stager, num_labels: int, num_points: int
+        self, files: Files, split: str, request: Stager, row: Stager, labels: Sequence[Label], num_points: int
     ) -> None:
         self._files = files
+        num_labels = len(labels)
+        self._binary = np.array([label.kind == "binary" for label in labels])
+        self._regressions = [(k, label) for k, label in enumerate(labels) if label.kind == "regression"]
+        self._targets: dict[str, list[Target]] = {}
         self._rows = {
             "item": files.writer(f"{split}/item", "<i4"),
             "labels": files.writer(f"{split}/labels", "<f4", (num_labels,)),
@@ -131,7 +136,11 @@ class SplitWriter:
         starts = np.flatnonzero(first)
         for name, writer in self._requests.items():
             writer.append(starts + offset if name == "offsets" else values[name][starts])
-        self._positives += (values["labels"] == 1).sum(axis=0)
+        self._positives += (values["labels"] == 1).sum(axis=0) * self._binary
+        for k, label in self._regressions:
+            known = values["labels"][~np.isnan(values["labels"][:, k]), k]
+            if len(known):
+                self._targets.setdefault(label.name, []).append(Target.of(label, known))
         self._unlabelled += np.isnan(values["labels"]).sum(axis=0)
         self._last = {name: values[name][-1:] for name in ("user", "time", "request", "request_ids", "request_numbers")}
 
@@ -158,6 +167,7 @@ class SplitWriter:
         return SplitCount(
             requests=num_requests, rows=num_rows,
             positives=tuple(map(int, self._positives)), unlabelled=tuple(map(int, self._unlabelled)),
+            targets={name: Target.merged(parts) for name, parts in self._targets.items()},
         )  # fmt: skip
 
 
@@ -165,7 +175,7 @@ def write_examples(
     files: Files, rows: ExampleRows, request: Stager, row: Stager, encoder: Encoder
 ) -> dict[str, SplitCount]:
     """Write train, valid and test; chunks come in the order split, user, time."""
-    writers = {split: SplitWriter(files, split, request, row, rows.num_labels, rows.num_points) for split in SPLITS}
+    writers = {split: SplitWriter(files, split, request, row, rows.labels, rows.num_points) for split in SPLITS}
     encoded = ahead(zip(request.finish(encoder), row.finish(encoder), strict=True), 1)
     for index, ((request_ids, request_numbers), (row_ids, row_numbers)) in enumerate(encoded):
         values = {

@@ -15,10 +15,12 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from hemix.batch import LabelKind
 from hemix.evaluate.calibration import NUM_BINS, equal_mass_bins
 from hemix.evaluate.metrics import Rows, grouped_auc, grouped_ndcg, probabilities, row_log_loss
 
@@ -36,13 +38,15 @@ Counts = Float[np.ndarray, "B U"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rated:
-    """Rows of one task with everything a metric may ask for; `weights` of None count each row once."""
+    """Rows of one label with everything a metric may ask for; `weights` of None count each row once."""
 
     logits: Rows
+    """Of a regression: values."""
     labels: Rows
     users: Int[np.ndarray, " N"]
     requests: Int[np.ndarray, " N"]
     weights: Rows | None = None
+    kind: LabelKind = "binary"
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -55,6 +59,7 @@ class Rated:
             users=self.users[rows],
             requests=self.requests[rows],
             weights=None if self.weights is None else self.weights[rows],
+            kind=self.kind,
         )
 
 
@@ -264,8 +269,15 @@ def _counts(num_units: int, first: int, draws: int, seed: int) -> Counts:
     return np.bincount(chosen.ravel(), minlength=draws * num_units).reshape(draws, num_units).astype(np.float64)
 
 
+@runtime_checkable
+class Resampled(Protocol):
+    """Rows of which a draw of units has metrics."""
+
+    def metrics(self, counts: Counts) -> dict[str, Float[np.ndarray, " B"]]: ...
+
+
 def replicate(
-    samples: Sequence[Sample], num_units: int, *, draws: int, seed: int
+    samples: Sequence[Resampled], num_units: int, *, draws: int, seed: int
 ) -> list[dict[str, Float[np.ndarray, " draws"]]]:
     """Metrics of each sample under the same draws, in threads; the result does not depend on their number."""
 

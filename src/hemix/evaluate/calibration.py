@@ -34,16 +34,20 @@ def equal_mass_bins(scores: Rows, num_bins: int) -> Int[np.ndarray, " N"]:
     return np.searchsorted(np.unique(edges), scores, side="right")
 
 
-def calibration(logits: Rows, labels: Rows, weights: Rows | None = None, *, num_bins: int = NUM_BINS) -> Calibration:
+def calibration(
+    logits: Rows, labels: Rows, weights: Rows | None = None, *, num_bins: int = NUM_BINS, values: bool = False
+) -> Calibration:
     """Reliability of the predictions in `num_bins` bins of equal mass; bins without weight are left out.
 
-    Equal mass, not equal width: click probabilities crowd near zero, where bins of equal width hold nearly all rows.
+    `values`: they are values of a regression, not logits. Equal mass, not equal width: click probabilities crowd near
+    zero, where bins of equal width hold nearly all rows.
     """
     bins = equal_mass_bins(logits, num_bins)
     mass = np.ones(len(logits)) if weights is None else weights
     total = np.bincount(bins, mass, minlength=1).astype(np.float64)
     used = total > 0
-    predicted = np.bincount(bins, mass * probabilities(logits), minlength=1)[used] / total[used]
+    scores = logits.astype(np.float64) if values else probabilities(logits)
+    predicted = np.bincount(bins, mass * scores, minlength=1)[used] / total[used]
     observed = np.bincount(bins, mass * labels, minlength=1)[used] / total[used]
     return Calibration(weights=total[used], predicted=predicted, observed=observed)
 

@@ -13,16 +13,18 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
+from hemix.batch import LabelKind
 from hemix.config import Config
 from hemix.errors import RunError
-from hemix.evaluate.bootstrap import Rated, Sample, Units, interval, replicate
+from hemix.evaluate.bootstrap import Rated, Units, interval, replicate
 from hemix.evaluate.delong import difference as delong_difference
-from hemix.evaluate.evaluator import EvaluateConfig, measure, rated
+from hemix.evaluate.evaluator import EvaluateConfig, measure, rated, resampled
 from hemix.evaluate.predictions import Predictions
 from hemix.evaluate.report import Metric, Number
 
-LOWER_IS_BETTER = ("log_loss", "ne", "brier", "ece")
+LOWER_IS_BETTER = ("log_loss", "ne", "brier", "ece", "mae", "rmse")
 METRICS = ("auc", "gauc", "log_loss", "ne", "brier")
+VALUE_METRICS = ("mae", "rmse")
 
 Draws = dict[str, Float[np.ndarray, " draws"]]
 
@@ -67,6 +69,7 @@ class Comparison(Config):
     """Systems side by side on the same rows of one task."""
 
     task: str
+    kind: LabelKind = "binary"
     split: str
     store: str
     rows: int
@@ -84,7 +87,7 @@ class Comparison(Config):
 
 
 def compare(runs: Sequence[Predictions], config: EvaluateConfig | None = None, *, task: int = 0) -> Comparison:
-    """Paired differences of every two systems among `runs`, first to last.
+    """Paired differences of every two systems among `runs`, first to last, in the label number `task`.
 
     Raises RunError if there are fewer than two systems, if a run is given twice, or if the runs are not predictions
     for the same rows of the same split of the same store.
@@ -108,14 +111,15 @@ def compare(runs: Sequence[Predictions], config: EvaluateConfig | None = None, *
     found = [
         _difference(systems[b], systems[a], metric, resampled)
         for a, b in combinations(groups, 2)
-        for metric in (*METRICS, *(f"ndcg@{k}" for k in config.ndcg_k))
+        for metric in _compared(rows[0], config)
     ]
-    if len(groups) == len(runs) and _independent(rows[0]):
+    if rows[0].kind == "binary" and len(groups) == len(runs) and _independent(rows[0]):
         run_of = {name: rows[members[0]] for name, members in groups.items()}
         found = [_by_delong(d, run_of[d.system], run_of[d.baseline]) if d.metric == "auc" else d for d in found]
     origin = runs[0].origin
     return Comparison(
         task=origin.tasks[task],
+        kind=rows[0].kind,
         split=origin.split,
         store=origin.store,
         rows=len(rows[0]),
@@ -172,6 +176,10 @@ def _systems(runs: Sequence[Predictions]) -> dict[str, list[int]]:
     return groups
 
 
+def _compared(rows: Rated, config: EvaluateConfig) -> tuple[str, ...]:
+    return VALUE_METRICS if rows.kind == "regression" else (*METRICS, *(f"ndcg@{k}" for k in config.ndcg_k))
+
+
 def _labelled(rows: Rated) -> Rated:
     known = ~np.isnan(rows.labels)
     return rows if known.all() else rows.take(known)
@@ -184,7 +192,7 @@ def _pointwise(config: EvaluateConfig) -> EvaluateConfig:
 def _replicate(rows: Sequence[Rated], units: Units, config: EvaluateConfig) -> list[Draws]:
     if not config.bootstrap_draws or units.num < 2:
         return [{} for _ in rows]
-    samples = [Sample(own, units, ndcg_k=config.ndcg_k, full=False) for own in rows]
+    samples = [resampled(own, units, ndcg_k=config.ndcg_k, full=False) for own in rows]
     return replicate(samples, units.num, draws=config.bootstrap_draws, seed=config.seed)
 
 

@@ -1,5 +1,6 @@
 """One pass over a split, and the report that follows from it."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
@@ -12,14 +13,15 @@ from torch import Tensor
 from hemix.batch import Batch, Inputs
 from hemix.config import Config
 from hemix.errors import InputError
-from hemix.evaluate import metrics
+from hemix.evaluate import metrics, values
 from hemix.evaluate.bootstrap import Rated, Sample, Units, interval, replicate
 from hemix.evaluate.calibration import calibration, ece
 from hemix.evaluate.predictions import Collector, Origin, Predictions
 from hemix.evaluate.report import Counts, Metric, Part, Reliability, Report, Slice, TaskReport
 from hemix.evaluate.slices import Names, SliceReader, parts
+from hemix.objectives.targets import predictions as read_outputs
 
-SLICE_METRICS = ("auc", "gauc", "log_loss", "copc")
+SLICE_METRICS = ("auc", "gauc", "log_loss", "copc", "mae", "rmse", "mean_ratio")
 
 
 class EvaluateConfig(Config):
@@ -78,14 +80,13 @@ def predict_split(
     logit is not finite.
     """
     reader = slices or SliceReader(ranker.inputs)
-    tasks = ranker.inputs.tasks
-    shift = torch.tensor([task.logit_shift for task in tasks])
+    labels = (*ranker.inputs.tasks, *ranker.inputs.outcomes)
     rows, started, was_training = Collector(), time.perf_counter(), ranker.training
     ranker.train(False)
     try:
         with torch.inference_mode():
             for batch in loader:
-                logits = ranker(batch.to(device)).float().cpu() + shift
+                logits = read_outputs(ranker.inputs, ranker(batch.to(device)).float().cpu())
                 rows.add(_columns(batch, logits, reader, rows.num_requests))
                 if progress is not None:
                     progress(batch.num_rows)
@@ -96,8 +97,9 @@ def predict_split(
         raise InputError(
             "A split must hold rows to be evaluated; this one is empty. Check `data.split` and the tables."
         )
-    origin = origin or Origin(tasks=tuple(task.name for task in tasks))
-    origin = origin.model_copy(update={"tasks": tuple(t.name for t in tasks), "seconds": time.perf_counter() - started})
+    names, kinds = tuple(label.name for label in labels), tuple(label.kind for label in labels)
+    seconds = time.perf_counter() - started
+    origin = (origin or Origin(tasks=names)).model_copy(update={"tasks": names, "kinds": kinds, "seconds": seconds})
     return _predictions(columns, origin, reader)
 
 
@@ -137,13 +139,14 @@ def evaluate(predictions: Predictions, config: EvaluateConfig | None = None, *, 
 
 
 def rated(predictions: Predictions, task: int, *, weighted: bool = False) -> Rated:
-    """All rows of one task, those without a label included (as NaN)."""
+    """All rows of one label, those without a value included (as NaN)."""
     return Rated(
         logits=predictions.logits[:, task],
         labels=predictions.labels[:, task],
         users=predictions.users,
         requests=predictions.requests,
         weights=predictions.weights if weighted else None,
+        kind=predictions.origin.kind(task),
     )
 
 
@@ -154,12 +157,16 @@ def _task(name: str, rows: Rated, predictions: Predictions, config: EvaluateConf
     for feature, column in predictions.slices.items():
         cut = parts(column, max_values=config.slice_values, names=names)
         cuts.append(Slice(feature=feature, parts=tuple(_part(value, rows, mask, config) for value, mask in cut)))
-    bins = calibration(known.logits, known.labels, known.weights)
+    binary = rows.kind == "binary"
+    bins = calibration(known.logits, known.labels, known.weights, values=not binary)
+    rate = metrics.base_rate(known.labels, known.weights) if binary else math.nan
     return TaskReport(
         name=name,
+        kind=rows.kind,
         counts=_counts(rows),
         metrics=measure(known, config),
-        constant_log_loss=metrics.entropy(metrics.base_rate(known.labels, known.weights)),
+        constant_log_loss=metrics.entropy(rate),
+        constant_rmse=math.nan if binary else values.constant_rmse(known.labels, known.weights),
         reliability=Reliability(
             rows=tuple(bins.weights.tolist()),
             predicted=tuple(bins.predicted.tolist()),
@@ -181,7 +188,8 @@ def _counts(rows: Rated) -> Counts:
         rows=len(known),
         requests=len(np.unique(known.requests)),
         users=len(np.unique(known.users[known.users >= 0])),
-        positives=int(known.labels.sum()),
+        positives=int(known.labels.sum()) if rows.kind == "binary" else 0,
+        mean=float(known.labels.mean(dtype=np.float64)) if len(known) else math.nan,
         unlabelled=len(rows) - len(known),
     )
 
@@ -199,19 +207,39 @@ def measure(
     units = Units.of(rows, config.bootstrap_draws, whole=whole)
     if units.num < 2:
         return found
-    sample = Sample(rows, units, ndcg_k=config.ndcg_k if only is None else (), full=only is None)
+    sample = resampled(rows, units, ndcg_k=config.ndcg_k if only is None else (), full=only is None)
     (draws,) = replicate([sample], units.num, draws=config.bootstrap_draws, seed=config.seed)
     for name, metric in found.items():
         if metric.reason is None:
-            values = draws[name]
+            drawn = draws[name]
             if name == "ece":  # a sum of distances: resampled rows are never as calibrated as the rows themselves
-                values = np.maximum(values - np.nanmean(values) + metric.value, 0.0)
-            low, high = interval(values)
+                drawn = np.maximum(drawn - np.nanmean(drawn) + metric.value, 0.0)
+            low, high = interval(drawn)
             found[name] = metric.model_copy(update={"low": low, "high": high})
     return found
 
 
+def resampled(rows: Rated, units: Units, *, ndcg_k: tuple[int, ...], full: bool) -> Sample | values.ValueSample:
+    """Rows prepared for the draws of a bootstrap, by the kind of their label."""
+    return (
+        values.ValueSample(rows, units) if rows.kind == "regression" else Sample(rows, units, ndcg_k=ndcg_k, full=full)
+    )
+
+
 def _values(rows: Rated, config: EvaluateConfig) -> dict[str, Metric]:
+    found = _of_values(rows) if rows.kind == "regression" else _of_logits(rows, config)
+    return {
+        name: metric.model_copy(update={"reason": _why_undefined(name, rows)}) if np.isnan(metric.value) else metric
+        for name, metric in found.items()
+    }
+
+
+def _of_values(rows: Rated) -> dict[str, Metric]:
+    kinds = {"mae": values.mae, "rmse": values.rmse, "mean_ratio": values.mean_ratio}
+    return {name: Metric(value=metric(rows.logits, rows.labels, rows.weights)) for name, metric in kinds.items()}
+
+
+def _of_logits(rows: Rated, config: EvaluateConfig) -> dict[str, Metric]:
     logits, labels, weights = rows.logits, rows.labels, rows.weights
     with_user = rows.take(rows.users >= 0)
     by_user = metrics.grouped_auc(with_user.logits, with_user.labels, with_user.users, with_user.weights)
@@ -228,10 +256,7 @@ def _values(rows: Rated, config: EvaluateConfig) -> dict[str, Metric]:
     for k in config.ndcg_k:
         by_request = metrics.grouped_ndcg(logits, labels, rows.requests, k)
         found[f"ndcg@{k}"] = _grouped(by_request, by_request.mean())
-    return {
-        name: metric.model_copy(update={"reason": _why_undefined(name, rows)}) if np.isnan(metric.value) else metric
-        for name, metric in found.items()
-    }
+    return found
 
 
 def _grouped(groups: metrics.Grouped, value: float) -> Metric:
@@ -244,6 +269,8 @@ def _why_undefined(name: str, rows: Rated) -> str:
         return "there are no labelled rows"
     if rows.weights is not None and not rows.weights.sum() > 0:
         return "all weights are 0"
+    if rows.kind == "regression":
+        return "the values add up to 0"
     positives = int(rows.labels.sum())
     if positives in (0, len(rows)):
         return f"all {len(rows)} labels are {int(positives > 0)}"

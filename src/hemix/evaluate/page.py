@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hemix.batch import LabelKind
 from hemix.data.arrays import replace_file
 from hemix.evaluate import plots
 from hemix.evaluate.compare import Comparison, Difference
@@ -19,7 +20,7 @@ from hemix.evaluate.evaluator import rated
 from hemix.evaluate.html import html_page, html_pairs, html_table
 from hemix.evaluate.predictions import Predictions
 from hemix.evaluate.report import Metric, Report, Slice, TaskReport
-from hemix.evaluate.tables import title_of
+from hemix.evaluate.tables import constant, slice_heads, title_of
 
 MEANINGS = {
     "auc": "chance that a positive row stands above a negative one",
@@ -30,8 +31,14 @@ MEANINGS = {
     "ece": "mean distance of prediction from outcome, 20 bins of equal mass",
     "copc": "clicks over predicted clicks; 1 is calibrated",
     "brier": "mean squared error of the probability",
+    "mae": "mean absolute error, in the unit of the label",
+    "rmse": "root of the mean squared error, in the unit of the label",
+    "mean_ratio": "mean prediction over mean value; 1 is right on the whole",
 }
-TILES = ("auc", "gauc", "log_loss", "ne")
+TILES: Mapping[LabelKind, tuple[str, ...]] = {
+    "binary": ("auc", "gauc", "log_loss", "ne"),
+    "regression": ("rmse", "mae", "mean_ratio"),
+}
 
 
 def report_html(
@@ -51,11 +58,9 @@ def report_html(
     body = [
         f"<header><h1>{escape(origin.system or origin.run or 'Report')}</h1>"
         f"<p>{escape(_subtitle(report))}</p></header>",
-        _tiles(report.first),
+        *(_tiles(task, several=len(report.tasks) > 1) for task in report.tasks.values()),
+        *_training(report, metrics),
     ]
-    curves = plots.training_curves(metrics)
-    if curves is not None:
-        body.append(f"<section><h2>Training</h2><figure>{curves}</figure></section>")
     for place, task in enumerate(report.tasks.values()):
         body.append(_task(task, predictions, place, several=len(report.tasks) > 1, weighted=report.weighted))
     body.append(_size_and_speed(report))
@@ -132,9 +137,21 @@ def _subtitle(report: Report) -> str:
     return " - ".join(parts)
 
 
-def _tiles(task: TaskReport) -> str:
-    tiles = []
-    for name in TILES:
+def _training(report: Report, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Curves of each label, where there are any."""
+    several = len(report.tasks) > 1
+    found = []
+    for task in report.tasks.values():
+        curves = plots.training_curves(metrics, task.name if several else None, task.kind)
+        if curves is not None:
+            found += [f"<h3>{escape(task.name)}</h3>"] if several else []
+            found.append(f"<figure>{curves}</figure>")
+    return [f"<section><h2>Training</h2>{''.join(found)}</section>"] if found else []
+
+
+def _tiles(task: TaskReport, *, several: bool) -> str:
+    tiles = [f"<div><b>label</b><strong>{escape(task.name)}</strong></div>"] if several else []
+    for name in TILES[task.kind]:
         metric = task.metrics[name]
         note = metric.reason or _interval(metric)
         tiles.append(f"<div><b>{title_of(name)}</b><strong>{_number(metric.value)}</strong><i>{escape(note)}</i></div>")
@@ -144,11 +161,16 @@ def _tiles(task: TaskReport) -> str:
 def _task(task: TaskReport, predictions: Predictions, place: int, *, several: bool, weighted: bool) -> str:
     rows = rated(predictions, place, weighted=weighted)
     known = rows.take(~np.isnan(rows.labels))
-    figure = plots.score_plots(known.logits, known.labels, task.reliability)
+    draw = plots.value_plots if task.kind == "regression" else plots.score_plots
+    figure = draw(known.logits, known.labels, task.reliability)
     title = f"<h2>{escape(task.name) if several else 'Metrics'}</h2>"
     missing = f", {task.counts.unlabelled:,} rows without a label" if task.counts.unlabelled else ""
-    share = f"<p>{task.counts.positives:,} positives: base rate {_number(task.counts.base_rate)}{missing}</p>"
-    plot = f"<figure>{figure}</figure>" if figure else "<p>No curves: there is one class only.</p>"
+    share = f"{task.counts.positives:,} positives: base rate {_number(task.counts.base_rate)}"
+    if task.kind == "regression":
+        share = f"{task.counts.rows:,} values: mean {_number(task.counts.mean)}"
+    share = f"<p>{share}{missing}</p>"
+    one = "value" if task.kind == "regression" else "class"
+    plot = f"<figure>{figure}</figure>" if figure else f"<p>No curves: there is one {one} only.</p>"
     cuts = "".join(_slice(cut, task) for cut in task.slices)
     return f"<section>{title}{share}{_metrics(task)}</section><section>{plot}</section>{cuts}"
 
@@ -163,13 +185,9 @@ def _metrics(task: TaskReport) -> str:
         ]
         for name, metric in task.metrics.items()
     ]
-    constant = [
-        "LogLoss of the base rate",
-        _number(task.constant_log_loss),
-        "",
-        "always predicting the share of positives",
-    ]
-    return html_table(["metric", "value", "95 % interval", "meaning"], [*rows, constant], last_is_text=True)
+    name, value = constant(task)
+    rows.append([escape(name), _number(value), "", "always predicting the mean of these rows"])
+    return html_table(["metric", "value", "95 % interval", "meaning"], rows, last_is_text=True)
 
 
 def _remark(name: str, metric: Metric) -> str:
@@ -181,21 +199,20 @@ def _remark(name: str, metric: Metric) -> str:
 
 
 def _slice(cut: Slice, task: TaskReport) -> str:
-    """Parts of one feature: counts, and AUC as a dot with its interval on a common scale."""
-    whole = task.metrics["auc"].value
-    ends = [value for part in cut.parts for value in _ends(part.metrics["auc"])] + [whole]
+    """Parts of one feature: counts, and the main metric as a dot with its interval on a common scale."""
+    mean, main, others = slice_heads(task.kind)
+    whole = task.metrics[main].value
+    ends = [value for part in cut.parts for value in _ends(part.metrics[main])] + [whole]
     scale = _scale([value for value in ends if not math.isnan(value)])
     rows = [
         [
             escape(part.value),
             f"{part.counts.rows:,}",
             f"{part.counts.users:,}",
-            _number(part.counts.base_rate, 3),
-            _with_interval(part.metrics["auc"]),
-            _mark(part.metrics["auc"], scale, whole),
-            _number(part.metrics["gauc"].value),
-            _number(part.metrics["log_loss"].value),
-            _number(part.metrics["copc"].value, 3),
+            _number(part.counts.mean, 3),
+            _with_interval(part.metrics[main]),
+            _mark(part.metrics[main], scale, whole),
+            *(_number(part.metrics[name].value) for name in others),
         ]
         for part in cut.parts
     ]
@@ -203,12 +220,10 @@ def _slice(cut: Slice, task: TaskReport) -> str:
         "value",
         "rows",
         "users",
-        "base rate",
-        "AUC",
+        mean,
+        title_of(main),
         f"{scale[0]:.2f} to {scale[1]:.2f}",
-        "gAUC",
-        "LogLoss",
-        "COPC",
+        *map(title_of, others),
     ]
     return f"<section><h3>By {escape(cut.feature)}</h3>{html_table(heads, rows)}</section>"
 

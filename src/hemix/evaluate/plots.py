@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from hemix.batch import LabelKind
 from hemix.errors import HemixError
 from hemix.evaluate.metrics import Rows, probabilities, tie_runs
 from hemix.evaluate.report import Reliability
@@ -93,31 +94,39 @@ def _svg(figure: "Figure") -> str:
     return text
 
 
-def training_curves(lines: Sequence[Mapping[str, Any]]) -> str | None:
-    """Training loss and validation metrics over steps, from the lines of metrics.jsonl; None without any."""
-    train = [line for line in lines if line.get("kind") == "train" and line.get("loss") is not None]
-    valid = [line for line in lines if line.get("kind") == "valid"]
-    panels: list[tuple[str, list[tuple[str, list[Mapping[str, Any]], str]]]] = []
-    losses = [("training", train, "loss"), ("validation", valid, "log_loss")]
-    panels.append(("Log loss", [curve for curve in losses if curve[1]]))
-    ranking = [(name, valid, key) for name, key in (("AUC", "auc"), ("gAUC", "gauc"))]
-    panels.append(("Validation AUC", [curve for curve in ranking if curve[1]]))
-    panels = [(title, curves) for title, curves in panels if curves]
+def training_curves(
+    lines: Sequence[Mapping[str, Any]], label: str | None = None, kind: LabelKind = "binary"
+) -> str | None:
+    """Training loss and validation metrics over steps, from the lines of metrics.jsonl; None without any.
+
+    `label`: the one of several that is drawn. The loss of a regression is of its standardised values.
+    """
+    loss, prefix = ("loss", "") if label is None else (label, f"{label}.")
+    if kind == "regression":
+        curves = [("Squared error", "training", "train", loss), ("Validation RMSE", "RMSE", "valid", f"{prefix}rmse")]
+    else:
+        curves = [
+            ("Log loss", "training", "train", loss),
+            ("Log loss", "validation", "valid", f"{prefix}log_loss"),
+            ("Validation AUC", "AUC", "valid", f"{prefix}auc"),
+            ("Validation AUC", "gAUC", "valid", f"{prefix}gauc"),
+        ]
+    panels: dict[str, list[tuple[str, list[tuple[float, float]]]]] = {}
+    for title, name, part, key in curves:
+        known = [line for line in lines if line.get("kind") == part and line.get(key) is not None]
+        if known:
+            panels.setdefault(title, []).append((name, [(line["step"], line[key]) for line in known]))
     if not panels:
         return None
 
     def draw(axes: "Sequence[Axes]") -> None:
-        for place, (title, curves) in zip(axes, panels, strict=True):
-            for (name, points, key), colour in zip(curves, (FIRST, SECOND), strict=False):
-                known = [(point["step"], point[key]) for point in points if point.get(key) is not None]
-                if not known:
-                    continue
-                steps, values = zip(*known, strict=True)
-                place.plot(steps, values, color=colour, label=name, marker="o" if len(known) <= 30 else "", ms=3.5)
+        for place, (title, drawn) in zip(axes, panels.items(), strict=True):
+            for (name, points), colour in zip(drawn, (FIRST, SECOND), strict=False):
+                steps, values = zip(*points, strict=True)
+                place.plot(steps, values, color=colour, label=name, marker="o" if len(points) <= 30 else "", ms=3.5)
             place.set_title(title)
             place.set_xlabel("step")
-            if place.lines:
-                place.legend()
+            place.legend()
 
     return draw_svg(9.6, 3.0, len(panels), draw)
 
@@ -149,6 +158,22 @@ def score_plots(logits: Rows, labels: Rows, reliability: Reliability) -> str | N
     return draw_svg(9.6, 3.2, 3, draw)
 
 
+def value_plots(predicted: Rows, observed: Rows, reliability: Reliability) -> str | None:
+    """Mean prediction against mean value, and how both are spread; None if all values are equal."""
+    if not len(observed) or observed.min() == observed.max():
+        return None
+
+    def draw(axes: "Sequence[Axes]") -> None:
+        _reliability(axes[0], reliability, min(reliability.predicted), max(reliability.predicted))
+        axes[0].set(title="Calibration", xlabel="mean prediction", ylabel="mean value")
+        low, high = np.quantile(np.concatenate([predicted, observed]), (0.005, 0.995)).tolist()
+        bins = np.linspace(low, max(high, low + 1e-6), 41)
+        _spreads(axes[1], bins, (("observed", observed), ("predicted", predicted)))
+        axes[1].set(title="Values", xlabel="value", ylabel="density")
+
+    return _draw(6.4, 3.2, 2, draw)
+
+
 def _roc(axes: "Axes", logits: Rows, labels: Rows) -> None:
     false, true = roc_points(logits, labels)
     axes.fill_between(false, true, color=FIRST, alpha=0.12, linewidth=0)
@@ -160,24 +185,28 @@ def _roc(axes: "Axes", logits: Rows, labels: Rows) -> None:
 
 def _calibration(axes: "Axes", reliability: Reliability) -> None:
     top = 1.05 * max(*reliability.predicted, *reliability.observed, 1e-6)
-    axes.plot([0, top], [0, top], color=INK, linewidth=0.8, linestyle=":")
-    axes.plot(reliability.predicted, reliability.observed, color=FIRST, marker="o", ms=4)
+    _reliability(axes, reliability, 0.0, top)
     axes.set(title="Calibration", xlabel="mean prediction", ylabel="share of positives", xlim=(0, top), ylim=(0, top))
     axes.set_aspect("equal")
 
 
+def _reliability(axes: "Axes", reliability: Reliability, low: float, high: float) -> None:
+    """The bins, and the line on which predictions come true."""
+    axes.plot([low, high], [low, high], color=INK, linewidth=0.8, linestyle=":")
+    axes.plot(reliability.predicted, reliability.observed, color=FIRST, marker="o", ms=4)
+
+
 def _histogram(axes: "Axes", predicted: Rows, positive: "np.ndarray") -> None:
     bins = np.linspace(0.0, max(float(np.quantile(predicted, 0.999)), 1e-6), 41)
-    for rows, name, colour in ((~positive, "negative", SECOND), (positive, "positive", FIRST)):
-        axes.hist(np.minimum(predicted[rows], bins[-1]), bins=bins.tolist(), density=True, color=colour, alpha=0.25)
-        axes.hist(
-            np.minimum(predicted[rows], bins[-1]),
-            bins=bins.tolist(),
-            density=True,
-            color=colour,
-            histtype="step",
-            linewidth=1.4,
-            label=name,
-        )
+    _spreads(axes, bins, (("negative", predicted[~positive]), ("positive", predicted[positive])))
     axes.set(title="Predictions by class", xlabel="predicted probability", ylabel="density")
+
+
+def _spreads(axes: "Axes", bins: "np.ndarray", groups: "Sequence[tuple[str, np.ndarray]]") -> None:
+    """Histograms over each other; what lies outside the bins counts in the outer ones."""
+    edges = bins.tolist()
+    for (name, values), colour in zip(groups, (SECOND, FIRST), strict=True):
+        inside = np.clip(values, edges[0], edges[-1])
+        axes.hist(inside, bins=edges, density=True, color=colour, alpha=0.25)
+        axes.hist(inside, bins=edges, density=True, color=colour, histtype="step", linewidth=1.4, label=name)
     axes.legend()

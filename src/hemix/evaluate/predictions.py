@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from hemix.batch import LabelKind
 from hemix.config import Config
 from hemix.errors import InputError, RunError
 
@@ -23,6 +24,9 @@ class Origin(Config):
     """Where predictions come from: enough to tell which of them may be compared."""
 
     tasks: tuple[str, ...]
+    """Labels, those that are only measured last."""
+    kinds: tuple[LabelKind, ...] = ()
+    """Of each label; empty: all are binary."""
     split: str = ""
     store: str = ""
     """Hash of the store's manifest."""
@@ -38,6 +42,9 @@ class Origin(Config):
     parameters: int = 0
     table_parameters: int = 0
     """Those of `parameters` that stand in embedding tables."""
+
+    def kind(self, task: int) -> LabelKind:
+        return self.kinds[task] if self.kinds else "binary"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +64,13 @@ class SliceColumn:
 class Predictions:
     """Scores and outcomes of N rows. Logits already have the shift that undoes down-sampling.
 
-    Raises InputError if a label is neither 0, 1 nor NaN (unknown), RunError if a logit is not finite.
+    Raises InputError if a binary label is neither 0, 1 nor NaN (unknown), or that of a regression is infinite; RunError
+    if a logit is not finite.
     """
 
     origin: Origin
     logits: Float[np.ndarray, "N K"]
+    """Of a regression: the predicted values."""
     labels: Float[np.ndarray, "N K"]
     users: Int[np.ndarray, " N"]
     """-1: no user."""
@@ -79,12 +88,17 @@ class Predictions:
                 f"Every logit must be finite; {len(bad)} of {len(self.logits)} rows are not (first: row {bad[0]} of "
                 f"split '{self.origin.split}'). The model has diverged: train again with a smaller learning rate."
             )
-        known = self.labels[~np.isnan(self.labels)]
+        binary = [self.origin.kind(task) == "binary" for task in range(self.labels.shape[1])]
+        known = self.labels[:, binary]
+        known = known[~np.isnan(known)]
         if not np.isin(known, (0.0, 1.0)).all():
             value = known[~np.isin(known, (0.0, 1.0))][0]
             raise InputError(
-                f"A label must be 0, 1 or unknown (NaN); found {value}. Write it as a condition in `labels`."
+                f"A label must be 0, 1 or unknown (NaN); found {value}. Write it as a condition in `labels`, or set "
+                "kind: regression."
             )
+        if np.isinf(self.labels).any():
+            raise InputError("The value of a regression must be finite or unknown (NaN); found Inf. Mend the rows.")
 
     @property
     def num_rows(self) -> int:

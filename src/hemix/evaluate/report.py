@@ -1,15 +1,19 @@
 """The result of an evaluation: metrics with intervals, counts and slices; written as JSON and read back equal."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
 
+from hemix.batch import LabelKind
 from hemix.config import Config
 from hemix.data.arrays import replace_file
-from hemix.errors import RunError
+from hemix.errors import RunError, unknown_name
 from hemix.evaluate.predictions import Origin
+
+FigureT = TypeVar("FigureT")
 
 
 def _null_is_nan(value: object) -> object:
@@ -41,6 +45,9 @@ class Counts(Config):
     requests: int
     users: int
     positives: int
+    """0 for a regression."""
+    mean: Number = math.nan
+    """Of the known labels."""
     unlabelled: int = 0
     """Rows whose label is unknown or masked; they are in no other count."""
 
@@ -65,7 +72,7 @@ class Slice(Config):
 
 
 class Reliability(Config):
-    """Bins of equal mass by rising prediction: rows, mean prediction, share of positives."""
+    """Bins of equal mass by rising prediction: rows, mean prediction, share of positives or mean value."""
 
     rows: tuple[float, ...]
     predicted: tuple[float, ...]
@@ -76,15 +83,32 @@ class TaskReport(Config):
     """One label."""
 
     name: str
+    kind: LabelKind = "binary"
     counts: Counts
     metrics: dict[str, Metric]
     constant_log_loss: Number
-    """Log loss of always predicting this split's base rate: what a model has to beat."""
+    """Log loss of always predicting this split's base rate: what a model has to beat; NaN for a regression."""
+    constant_rmse: Number = math.nan
+    """Of a regression: RMSE of always predicting this split's mean."""
     reliability: Reliability
     slices: tuple[Slice, ...] = ()
 
     def value(self, name: str) -> float:
+        """Raises ConfigError if labels of this kind have no such metric."""
+        if name not in self.metrics:
+            raise unknown_name(f"metric of the {self.kind} label {self.name!r}", name, self.metrics)
         return self.metrics[name].value
+
+
+def named_figures(metrics: Mapping[str, Mapping[str, FigureT]]) -> dict[str, FigureT]:
+    """Figures by label and metric under the names that validation lines and the ledger give them.
+
+    >>> named_figures({"click": {"auc": 0.7}, "order": {"auc": 0.8}})
+    {'auc': 0.7, 'click.auc': 0.7, 'order.auc': 0.8}
+    """
+    first = dict(next(iter(metrics.values())))
+    several = {f"{task}.{name}": value for task, found in metrics.items() for name, value in found.items()}
+    return first | several if len(metrics) > 1 else first
 
 
 class Report(Config):
@@ -100,6 +124,11 @@ class Report(Config):
     def first(self) -> TaskReport:
         """The first task: the one that the figures of the report itself are of."""
         return next(iter(self.tasks.values()))
+
+    @property
+    def figures(self) -> dict[str, Metric]:
+        """Metrics of the first label under their own names, and of each as ``label.metric`` where there are several."""
+        return named_figures({name: task.metrics for name, task in self.tasks.items()})
 
     @property
     def auc(self) -> float:

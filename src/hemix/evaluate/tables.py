@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from hemix.batch import LabelKind
 from hemix.evaluate.compare import Comparison, Difference
 from hemix.evaluate.report import Metric, Report, Slice, TaskReport
 
@@ -19,16 +20,25 @@ TITLES: Mapping[str, str] = {
     "ece": "ECE",
     "copc": "COPC",
     "brier": "Brier",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "mean_ratio": "mean ratio",
 }
+COMPARED: Mapping[LabelKind, tuple[str, ...]] = {
+    "binary": ("auc", "gauc", "log_loss"),
+    "regression": ("rmse", "mae"),
+}
+"""Metrics of a comparison that a terminal shows."""
 
 
 def title_of(metric: str) -> str:
-    """How a metric is written for people.
+    """How a metric is written for people, behind its label if it has one.
 
-    >>> title_of("ndcg@10")
-    'NDCG@10'
+    >>> title_of("ndcg@10"), title_of("order.auc")
+    ('NDCG@10', 'order AUC')
     """
-    return TITLES.get(metric, metric.upper())
+    label, _, name = metric.rpartition(".")
+    return f"{label} {TITLES.get(name, name.upper())}".strip()
 
 
 def metrics_table(report: Report) -> Table:
@@ -42,8 +52,23 @@ def metrics_table(report: Report) -> Table:
         for place, (name, metric) in enumerate(rows):
             head = Text(task.name if place == 0 else "")
             table.add_row(head, name, number(metric.value), interval(metric), Text(metric.reason or _left_out(metric)))
-        table.add_row("", "LogLoss of base rate", number(task.constant_log_loss), "", _counts(task), end_section=True)
+        name, value = constant(task)
+        table.add_row("", name, number(value), "", _counts(task), end_section=True)
     return table
+
+
+def constant(task: TaskReport) -> tuple[str, float]:
+    """What a model has to beat: the metric of always saying the same, and its name."""
+    if task.kind == "regression":
+        return "RMSE of the mean", task.constant_rmse
+    return "LogLoss of base rate", task.constant_log_loss
+
+
+def slice_heads(kind: LabelKind) -> tuple[str, str, tuple[str, ...]]:
+    """Of a table of slices: the name of the label's mean, the metric with an interval, and the others."""
+    if kind == "regression":
+        return "mean", "rmse", ("mae", "mean_ratio")
+    return "base rate", "auc", ("gauc", "log_loss", "copc")
 
 
 def slice_tables(report: Report) -> list[Table]:
@@ -53,24 +78,26 @@ def slice_tables(report: Report) -> list[Table]:
 
 def _slice(task: TaskReport, cut: Slice) -> Table:
     table = _table(f"{task.name} by {cut.feature}", ("value",))
-    for name in ("rows", "users", "base rate", "AUC", "95 % interval", "gAUC", "LogLoss", "COPC"):
+    mean, main, others = slice_heads(task.kind)
+    for name in ("rows", "users", mean, title_of(main), "95 % interval", *map(title_of, others)):
         table.add_column(name, justify="right")
     for part in cut.parts:
-        auc = part.metrics["auc"]
+        first = part.metrics[main]
         table.add_row(
             Text(part.value),
             f"{part.counts.rows:,}",
             f"{part.counts.users:,}",
-            number(part.counts.base_rate),
-            number(auc.value),
-            interval(auc),
-            *(number(part.metrics[name].value) for name in ("gauc", "log_loss", "copc")),
+            number(part.counts.mean),
+            number(first.value),
+            interval(first),
+            *(number(part.metrics[name].value) for name in others),
         )
     return table
 
 
-def systems_table(comparison: Comparison, metrics: Sequence[str] = ("auc", "gauc", "log_loss")) -> Table:
+def systems_table(comparison: Comparison, metrics: Sequence[str] | None = None) -> Table:
     """Systems of a comparison: figures (mean over seeds), spread over seeds, size and speed."""
+    metrics = COMPARED[comparison.kind] if metrics is None else metrics
     table = _table(f"{comparison.task} on {comparison.split}, {comparison.rows:,} rows", ("system",))
     for name in ("seeds", *(title_of(metric) for metric in metrics), "parameters", "rows/s"):
         table.add_column(name, justify="right")
@@ -85,8 +112,9 @@ def systems_table(comparison: Comparison, metrics: Sequence[str] = ("auc", "gauc
     return table
 
 
-def differences_table(comparison: Comparison, metrics: Sequence[str] = ("auc", "gauc", "log_loss")) -> Table:
+def differences_table(comparison: Comparison, metrics: Sequence[str] | None = None) -> Table:
     """Paired differences with intervals: green is better and red worse, where the interval does not hold zero."""
+    metrics = COMPARED[comparison.kind] if metrics is None else metrics
     table = _table("Differences", ("pair", "metric"))
     for name in ("difference", "95 % interval"):
         table.add_column(name, justify="right")
@@ -135,4 +163,4 @@ def _left_out(metric: Metric) -> str:
 
 def _counts(task: TaskReport) -> str:
     counts = task.counts
-    return f"{counts.rows:,} rows, {counts.users:,} users, base rate {number(counts.base_rate)}"
+    return f"{counts.rows:,} rows, {counts.users:,} users, {slice_heads(task.kind)[0]} {number(counts.mean)}"

@@ -1,60 +1,66 @@
-"""Binary cross entropy over one or several tasks.
+"""A loss of its own for each task: cross entropy of binary labels, squared error of regressions.
 
-part_k = sum_n w_n y_nk * BCE(logit_nk, y_nk) / sum_n w_n      over the rows whose label k is known
+part_k = sum_n w_n loss_k(output_nk, y_nk) / sum_n w_n      over the rows whose label k is known
 total  = sum_k lambda_k part_k
+
+Binary: BCE(logit, y). Regression: (output - (t(y) - centre) / spread)^2 with t(y) = y or log(1 + y), centre and spread
+those of the training rows (`TaskSpec`), so that the loss is 1 at the mean of all rows, whatever the unit.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hemix.batch import Batch, Inputs
 from hemix.config import Config
 from hemix.errors import ConfigError, unknown_name
 from hemix.objectives.loss import Loss
+from hemix.objectives.targets import row_losses, weighted_means
 from hemix.ranker import Ranker
+
+TaskWeights = dict[str, Annotated[float, Field(ge=0)]]
 
 
 class LogLossConfig(Config):
     """Weights of the tasks."""
 
     name: Literal["log_loss"] = "log_loss"
-    task_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
-    """Factor of each task's loss in the total; 1 for a task that is not named."""
+    task_weights: TaskWeights = Field(default={})
+    """Factor of each task's loss in the total; 1 for a task that is not named. 0: it is not learnt."""
 
 
 class LogLoss(nn.Module):
-    """Weighted mean log loss of each task over its known labels; their weighted sum is the total."""
+    """Weighted mean loss of each task over its known labels; their weighted sum is the total."""
 
     task_weights: Tensor
 
     def __init__(self, config: LogLossConfig, inputs: Inputs) -> None:
         super().__init__()
-        self._tasks = [task.name for task in inputs.tasks]
-        for name in config.task_weights:
-            if name not in self._tasks:
-                raise unknown_name("task in objective.task_weights", name, self._tasks)
-        weights = [config.task_weights.get(name, 1.0) for name in self._tasks]
-        self.register_buffer("task_weights", torch.tensor(weights), persistent=False)
+        self._tasks = inputs.tasks
+        self.register_buffer("task_weights", weights_of(inputs, config.task_weights), persistent=False)
 
     def forward(self, ranker: Ranker, batch: Batch) -> Loss:
         """Raises ConfigError if the batch has no labels."""
-        if batch.labels is None:
-            raise ConfigError("A loss needs labels; this batch has none.")
-        means = task_means(ranker(batch), batch.labels, batch.weights)
-        return Loss(total=(self.task_weights * means).sum(), parts=dict(zip(self._tasks, means.detach(), strict=True)))
+        labels = task_labels(batch, len(self._tasks))
+        means = weighted_means(row_losses(self._tasks, ranker(batch), labels), labels, batch.weights)
+        names = [task.name for task in self._tasks]
+        return Loss(total=(self.task_weights * means).sum(), parts=dict(zip(names, means.detach(), strict=True)))
 
 
-def task_means(
-    logits: Float[Tensor, "N K"], labels: Float[Tensor, "N K"], weights: Float[Tensor, " N"] | None
-) -> Float[Tensor, " K"]:
-    """Weighted mean log loss of each task over the rows whose label is known (not NaN); 0 if none is."""
-    known = ~labels.isnan()
-    losses = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(labels).to(logits.dtype), reduction="none")
-    row_weights = known.to(logits.dtype) if weights is None else known * weights[:, None].to(logits.dtype)
-    total = row_weights.sum(dim=0)
-    return (losses * row_weights).sum(dim=0) / torch.where(total > 0, total, 1.0)
+def weights_of(inputs: Inputs, given: Mapping[str, float]) -> Tensor:
+    """Factor of each task's loss. Raises ConfigError for a task that the data does not have."""
+    names = [task.name for task in inputs.tasks]
+    for name in given:
+        if name not in names:
+            raise unknown_name("task in objective.task_weights", name, names)
+    return torch.tensor([given.get(name, 1.0) for name in names])
+
+
+def task_labels(batch: Batch, num_tasks: int) -> Tensor:
+    """The labels that are learnt, (N, K). Raises ConfigError if the batch has none."""
+    if batch.labels is None:
+        raise ConfigError("A loss needs labels; this batch has none.")
+    return batch.labels[:, :num_tasks]

@@ -4,21 +4,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hemix.data.store import Store
+from hemix.errors import unknown_name
 from hemix.evaluate.compare import Comparison
 from hemix.evaluate.compare import compare as compare_predictions
 from hemix.evaluate.predictions import Predictions
 from hemix.run.run import Run, Split
 
 
-def compare(runs: Sequence[Run | str | Path], split: Split = "test", *, store: Store | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run | str | Path], split: Split = "test", *, store: Store | None = None, label: str | None = None
+) -> Comparison:
     """Paired differences of every two systems, with intervals; runs that differ in their seed alone are one system.
 
-    Runs that have not been evaluated on `split` yet are evaluated first. The settings of the first run's `evaluate`
-    section are used. Raises RunError if there are fewer than two systems, or if the runs do not have the same rows.
+    `label` is what is compared (None: the first one). Runs that have not been evaluated on `split` yet are evaluated
+    first. The settings of the first run's `evaluate` section are used. Raises ConfigError for an unknown label,
+    RunError if there are fewer than two systems, or if the runs do not have the same rows.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     predictions = [_predictions(run, split, store) for run in opened]
-    return compare_predictions(predictions, opened[0].experiment.evaluate if opened else None)
+    labels = predictions[0].origin.tasks if predictions else ()
+    if label is not None and label not in labels:
+        raise unknown_name("label", label, labels)
+    task = 0 if label is None else labels.index(label)
+    return compare_predictions(predictions, opened[0].experiment.evaluate if opened else None, task=task)
 
 
 def _predictions(run: Run, split: Split, store: Store | None) -> Predictions:

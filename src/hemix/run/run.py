@@ -106,7 +106,7 @@ class Run:
         report = evaluate(predictions, self.experiment.evaluate, names=_value_names(store))
         report.save(self.path / "report.json")
         ledger = ledger or self.default_ledger
-        metrics = report.first.metrics
+        metrics = report.figures
         entry = self.ledger_entry(ledger, split, store.hash, {name: metric.value for name, metric in metrics.items()})
         intervals = {name: (metric.low, metric.high) for name, metric in metrics.items() if not np.isnan(metric.low)}
         append(ledger, entry.model_copy(update={"intervals": intervals}))

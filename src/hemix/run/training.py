@@ -15,6 +15,7 @@ from hemix.data.user_sample import UserSample
 from hemix.errors import ConfigError, RunError
 from hemix.evaluate.evaluator import EvaluateConfig, measure, predict_split, rated
 from hemix.evaluate.predictions import Predictions
+from hemix.evaluate.report import named_figures
 from hemix.experiment import Experiment, differing_keys
 from hemix.ledger import append
 from hemix.objectives import build_objective
@@ -162,15 +163,13 @@ def _validator(ranker: Ranker, split: SplitView | UserSample, config: EvaluateCo
 
 
 def _flat_metrics(predictions: Predictions, config: EvaluateConfig) -> dict[str, float]:
-    """Figures of the first task under their own names; of each task as ``task.metric`` where there are several."""
-    found: dict[str, float] = {}
-    tasks = predictions.origin.tasks
-    for index, task in enumerate(tasks):
+    """Figures of the first label under their own names; of each as ``label.metric`` where there are several."""
+    found: dict[str, dict[str, float]] = {}
+    for index, task in enumerate(predictions.origin.tasks):
         rows = rated(predictions, index, weighted=config.weighted)
-        values = {name: metric.value for name, metric in measure(rows.take(~np.isnan(rows.labels)), config).items()}
-        found |= values if index == 0 else {}
-        found |= {f"{task}.{name}": value for name, value in values.items()} if len(tasks) > 1 else {}
-    return found
+        known = rows.take(~np.isnan(rows.labels))
+        found[task] = {name: metric.value for name, metric in measure(known, config).items()}
+    return named_figures(found)
 
 
 def _start(trainer: Trainer, experiment: Experiment, store: Store, initial: Run | None) -> None:

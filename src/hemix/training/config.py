@@ -8,7 +8,8 @@ from hemix.config import Config
 from hemix.errors import suggestion
 
 HIGHER_IS_BETTER = ("auc", "gauc", "pr_auc", "ndcg")
-LOWER_IS_BETTER = ("log_loss", "ne", "brier", "ece")
+REGRESSION_METRICS = ("rmse", "mae")
+LOWER_IS_BETTER = ("log_loss", "ne", "brier", "ece", *REGRESSION_METRICS)
 BUDGET_KEYS = ("epochs", "max_steps", "max_seconds")
 RESUMABLE_KEYS = (*BUDGET_KEYS, "profile_steps")
 """What may be changed when a run is resumed."""
