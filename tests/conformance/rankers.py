@@ -26,6 +26,34 @@ CONFIGS: dict[str, ModelConfig] = {
     ),
     "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
     "hemix, ple": HEMIX.model_copy(update={"num_blocks": 1, "towers": PLEConfig(expert_hidden=(16,))}),
+    "hemix, merged": HEMIX.model_copy(
+        update={
+            "merge_histories": True,
+            "tokenizer": "semantic_group",
+            "mixer": "rankmixer",
+            "ffn": "per_token_swiglu",
+            "pooling": "task_token",
+        }
+    ),
+    "hemix, user only": HEMIX.model_copy(
+        update={
+            "user_only_dynamic": True,
+            "tokenizer": "per_token_linear",
+            "mixer": "self_attention",
+            "pooling": "flatten",
+        }
+    ),
+    "hemix, no dynamic": HEMIX.model_copy(
+        update={
+            "num_tokens": 4,
+            "num_dynamic_global": 0,
+            "num_dynamic_real_time": 0,
+            "event_projection": "shared",
+            "attention_norm": False,
+            "empty_history": "zero",
+            "ffn": "shared",
+        }
+    ),
     "dlrm, mmoe": DLRMConfig(
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), towers=MMoEConfig(expert_hidden=(16,))
     ),

@@ -63,12 +63,14 @@ def test_weights_give_the_answers(ranker: Ranker) -> None:
     maps = backbone.attention(state, candidate, ragged)
     if isinstance(backbone, HeMix):
         assert {(found.history, found.kind) for found in maps} == {
-            (name, kind) for name in LENGTHS for kind in ("fixed", "dynamic")
+            (name, kind) for name in LENGTHS for kind in kinds(backbone)
         }
+    merged = isinstance(backbone, HeMix) and backbone.config.merge_histories
     for found in maps:
-        encoded = under(found.history, state)
-        expected = values_by(backbone, found, encoded, ragged)
-        has_events = ragged.spread(encoded["attended"]).any(dim=1)
+        parts = [other for other in maps if other.kind == found.kind] if merged else [found]
+        expected = sum(values_by(backbone, part, under(part.history, state), ragged) for part in parts)
+        attended = torch.cat([under(part.history, state)["attended"] for part in parts], dim=1)
+        has_events = ragged.spread(attended).any(dim=1)
         torch.testing.assert_close(found.answers[has_events], expected[has_events], rtol=1e-5, atol=1e-5)
 
 
@@ -78,7 +80,11 @@ def values_by(backbone: object, found: AttentionMap, encoded: State, ragged: Rag
     assert isinstance(backbone, HeMix)
     group = next(group for group, name in backbone._history.items() if name == found.history)
     heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))
-    return backbone.queries[group].output(heads.flatten(2))
+    return backbone.queries["merged" if backbone.config.merge_histories else group].output(heads.flatten(2))
+
+
+def kinds(backbone: HeMix) -> tuple[str, ...]:
+    return ("dynamic", "fixed") if backbone.config.num_dynamic_global else ("fixed",)
 
 
 @torch.no_grad()
@@ -88,7 +94,8 @@ def test_the_answers_are_what_is_mixed(ranker: Ranker) -> None:
         pytest.skip("has no mixer")
     state, candidate, ragged, _ = steps(ranker)
     maps = {(found.history, found.kind): found.answers for found in ranker.backbone.attention(state, candidate, ragged)}
-    order = [(name, kind) for name in ("real_time", "global") for kind in ("dynamic", "fixed")]
+    sequences = ("global",) if ranker.backbone.config.merge_histories else ("real_time", "global")
+    order = [(name, kind) for name in sequences for kind in kinds(ranker.backbone)]
     answers = torch.cat([maps[key] for key in order], dim=1)
     assert torch.equal(ranker.backbone.mixer_input(state, candidate, ragged)[:, : answers.shape[1]], answers)
 
@@ -118,7 +125,7 @@ def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
     for block, update in zip(backbone.blocks, updates[::2], strict=True):
         torch.testing.assert_close(update.stream, x)
         x = block(x)
-    torch.testing.assert_close(backbone.towers(backbone.final_norm(x).mean(dim=1)), logits)
+    torch.testing.assert_close(backbone.towers(backbone.pool(backbone.final_norm(x))), logits)
     if len(backbone.blocks) == 4:
         total = updates[0].stream + torch.stack([update.added for update in updates]).sum(dim=0)
         torch.testing.assert_close(total, x)

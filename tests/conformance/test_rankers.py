@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conformance.rankers import CONFIGS
+from conformance.rankers import CONFIGS, HEMIX
 from factories import make_batch, make_inputs, take_candidates, take_requests
 from hemix.batch import Batch, Columns, History, Inputs
+from hemix.models import ModelConfig
 from hemix.objectives import LogLossConfig, build_objective
 from hemix.ranker import Ranker, build_ranker
 from hemix.training.optimizers import RowwiseAdagrad
+from hemix_switches import SWITCHES, switched
 
 INPUTS = make_inputs()
 COUNTS = (1, 4, 2, 7, 1, 3)
@@ -154,10 +156,14 @@ def test_no_candidates_no_logits(ranker: Ranker) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("plain", [True, False])
 def test_every_parameter_gets_a_gradient(name: str, plain: bool) -> None:
-    """From the start values on; every row of an embedding that is read gets one, padding does not."""
+    """From the start values on; every row of an embedding that is read gets one, padding does not.
+
+    Some requests have both histories, some have none.
+    """
     inputs = make_inputs(plain=plain)
     ranker = build_ranker(inputs, CONFIGS[name], seed=1)
-    batch = make_batch(inputs, counts=COUNTS * 5, lengths=None)
+    lengths = [(3 * r) % 10 for r in range(5 * len(COUNTS))]
+    batch = make_batch(inputs, counts=COUNTS * 5, lengths={"global": lengths, "real_time": lengths})
     build_objective(LogLossConfig(), inputs)(ranker, batch).total.backward()
     without = [
         key
@@ -203,15 +209,14 @@ def planted(inputs: Inputs, seed: int) -> Batch:
     return replace(batch, labels=clicked[:, None].float(), weights=None)
 
 
-@pytest.mark.parametrize("name", ["hemix", "dlrm", "dlrm, attention", "din"])
-def test_learns_a_planted_interaction(name: str) -> None:
-    inputs = make_inputs(plain=True, num_tasks=1)
-    ranker = build_ranker(inputs, CONFIGS[name], seed=1)
+def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> float:
+    """On new rows, after so many steps."""
+    ranker = build_ranker(inputs, config, seed=1)
     tables = {id(table) for table in ranker.embedding.tables}
     dense = torch.optim.AdamW([p for p in ranker.parameters() if id(p) not in tables], lr=3e-3)
     sparse = RowwiseAdagrad(list(ranker.embedding.tables))
     objective = build_objective(LogLossConfig(), inputs)
-    for step in range(150):
+    for step in range(steps):
         ranker.zero_grad()
         objective(ranker, planted(inputs, step)).total.backward()
         dense.step()
@@ -220,5 +225,16 @@ def test_learns_a_planted_interaction(name: str) -> None:
     with torch.no_grad():
         logits = ranker.eval()(test)[:, 0]
     clicked = test.labels[:, 0] == 1
-    auc = (logits[clicked][:, None] > logits[~clicked]).float().mean()
-    assert auc > 0.9
+    return float((logits[clicked][:, None] > logits[~clicked]).float().mean())
+
+
+@pytest.mark.parametrize("name", ["hemix", "dlrm", "dlrm, attention", "din"])
+def test_learns_a_planted_interaction(name: str) -> None:
+    assert auc_of_planted(make_inputs(plain=True, num_tasks=1), CONFIGS[name]) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_of_hemix_learns_a_planted_interaction(name: str) -> None:
+    config = switched(name, {**HEMIX.model_dump(), "num_tokens": 5})
+    assert auc_of_planted(make_inputs(plain=config.token_groups is None, num_tasks=1), config) > 0.9

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from conformance.rankers import CONFIGS
+from factories import make_inputs
 from hemix.errors import RunError, TrainingError
+from hemix.nn.grouped_linear import GroupedLinear
+from hemix.objectives import LogLossConfig, build_objective
+from hemix.ranker import build_ranker
 from hemix.training.config import TrainConfig
 from hemix.training.gradients import clip_gradients, merge_sparse_gradients
+from hemix.training.learner import Learner
 from hemix.training.optimizers import Optimizers, RowwiseAdagrad
 
 STEPS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=5)
@@ -96,6 +102,24 @@ def test_weight_decay_is_on_matrices_only() -> None:
     optimizers.step()
     torch.testing.assert_close(matrix.detach(), torch.full((2, 2), 0.95))
     torch.testing.assert_close(bias.detach(), torch.ones(2))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_weight_decay_is_on_the_weights_of_maps(name: str) -> None:
+    """Not on learned vectors, biases and scales per token, which have two axes too: one step without any gradient."""
+    inputs = make_inputs()
+    ranker = build_ranker(inputs, CONFIGS[name], seed=0)
+    learner = Learner(ranker, build_objective(LogLossConfig(), inputs), tables=ranker.embedding.tables)
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.fill_(1.0)
+            parameter.grad = torch.zeros_like(parameter)
+    config = TrainConfig.model_validate({"optimizer": {"lr": 0.1, "weight_decay": 0.5}})
+    dense = Optimizers(learner.trainable(), learner.table_names, config, learner.undecayed()).dense
+    dense.step()
+    decayed = {key for key, parameter in learner.named_parameters() if (parameter < 1).all()}
+    maps = {f"{key}.weight" for key, part in learner.named_modules() if isinstance(part, nn.Linear | GroupedLinear)}
+    assert decayed == maps
 
 
 @pytest.mark.parametrize("setting", [{"lr": 0.5}, {"betas": (0.5, 0.5)}, {"eps": 1.0}, {"weight_decay": 0.9}])

@@ -173,6 +173,8 @@ class _Slots:
 class _Numbers(nn.Module):
     """Weights of all number fields: a number of slot s scales row s."""
 
+    no_decay = ("weight", "missing")
+
     def __init__(self, num_slots: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_slots, width).normal_(std=INITIAL_STD))

@@ -14,6 +14,8 @@ class GroupedLinear(nn.Module):
     torch.Size([3, 5, 4])
     """
 
+    no_decay = ("bias",)
+
     def __init__(
         self, num_groups: int, in_features: int, out_features: int, *, bias: bool = True, std: float | None = None
     ) -> None:

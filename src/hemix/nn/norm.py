@@ -21,6 +21,8 @@ def build_norm(kind: NormKind, width: int) -> nn.Module:
 class PerTokenLayerNorm(nn.Module):
     """LayerNorm over the last axis with a scale and a shift of its own for each token."""
 
+    no_decay = ("weight", "bias")
+
     def __init__(self, num_tokens: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(num_tokens, width))

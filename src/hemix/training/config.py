@@ -34,7 +34,7 @@ class OptimizerConfig(Config):
 
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled; on matrices only, not on biases, norms or tables."""
+    """Decoupled; on the matrices of maps only, not on biases, norms, learned vectors or tables."""
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
 

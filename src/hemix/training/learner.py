@@ -55,6 +55,14 @@ class Learner(nn.Module):
     def forward(self, batch: Any) -> Loss:
         return self.objective(self.model, batch)
 
+    def undecayed(self) -> set[str]:
+        """Names of parameters that weight decay leaves alone, though they may have two axes: see `no_decay`."""
+        return {
+            f"{prefix}.{name}" if prefix else name
+            for prefix, module in self.named_modules()
+            for name in getattr(module, "no_decay", ())
+        }
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Every parameter that gradients flow to, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -58,13 +58,23 @@ class Optimizers:
         named: every trainable parameter with its name.
         tables: names of the embedding tables among them.
         config: learning rates, decay and the kind of table optimizer.
+        undecayed: names of parameters that are not the matrix of a map, whatever their shape.
+
+    Weight decay falls on the matrices of maps: on parameters with two or more axes that are neither tables nor
+    `undecayed`. A module lists what it excludes (learned vectors, biases and scales by token) as its `no_decay`.
     """
 
-    def __init__(self, named: dict[str, nn.Parameter], tables: Iterable[str], config: TrainConfig) -> None:
+    def __init__(
+        self,
+        named: dict[str, nn.Parameter],
+        tables: Iterable[str],
+        config: TrainConfig,
+        undecayed: Iterable[str] = (),
+    ) -> None:
         self._named = named
         table_names = set(tables)
-        rest = [parameter for name, parameter in named.items() if name not in table_names]
-        self.dense = _adamw(rest, config) if rest else None
+        rest = {name: parameter for name, parameter in named.items() if name not in table_names}
+        self.dense = _adamw(rest, config, set(undecayed)) if rest else None
         self.tables = _table_optimizer([named[name] for name in sorted(table_names)], config) if table_names else None
         self._dense_tables = config.table_optimizer == "adam"
         self._rates = [(group, group["lr"]) for optimizer in self._all() for group in optimizer.param_groups]
@@ -121,18 +131,19 @@ def _fused(parameters: list[nn.Parameter]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
-def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> AdamW:
+def _adamw(named: dict[str, nn.Parameter], config: TrainConfig, undecayed: set[str]) -> AdamW:
     settings = config.optimizer
+    decayed = {name for name, parameter in named.items() if parameter.ndim >= 2} - undecayed
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for name, p in named.items() if name in decayed], "weight_decay": settings.weight_decay},
+        {"params": [p for name, p in named.items() if name not in decayed], "weight_decay": 0.0},
     ]
     return AdamW(
         [group for group in groups if group["params"]],
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
-        fused=_fused(parameters),
+        fused=_fused(list(named.values())),
     )
 
 

@@ -111,7 +111,7 @@ class Trainer:
         self.loader = loader
         self.device = resolve_device(config.device)
         self.learner = learner.to(self.device)
-        self.optimizers = Optimizers(learner.trainable(), learner.table_names, config)
+        self.optimizers = Optimizers(learner.trainable(), learner.table_names, config, learner.undecayed())
         self.state = TrainState()
         self._validate = validate
         self._identity = dict(identity or {})

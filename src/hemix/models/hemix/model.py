@@ -30,7 +30,7 @@ class HeMix(nn.Module):
 
     def __init__(self, config: HeMixConfig, inputs: Inputs, layouts: Layouts) -> None:
         super().__init__()
-        self._config = config
+        self.config = config
         names = {"global": config.global_history, "real_time": config.real_time_history}
         self._history = {group: name for group, name in names.items() if name is not None}
         self.tokenizer = build_tokenizer(config, layouts.request, layouts.candidate, config.feature_tokens)
@@ -51,7 +51,7 @@ class HeMix(nn.Module):
 
     def _build_query_tokenizer(self, layouts: Layouts) -> Tokenizer | None:
         """Under `user_only_dynamic`: what makes the dynamic queries, where the tokenizer has no such tokens itself."""
-        config = self._config
+        config = self.config
         if not config.user_only_dynamic:
             return None
         if isinstance(self.tokenizer, GroupTokenizer):
@@ -73,7 +73,7 @@ class HeMix(nn.Module):
 
     def _build_queries(self, layouts: Layouts) -> int:
         """Build `queries` and the maps of events; returns how many answers there are."""
-        config, width = self._config, self._config.token_dim
+        config, width = self.config, self.config.token_dim
         dynamic = {"global": config.num_dynamic_global, "real_time": config.num_dynamic_real_time}
         fixed = {"global": config.num_fixed_global, "real_time": config.num_fixed_real_time}
         sides = {group: layouts.histories[name] for group, name in self._history.items()}
@@ -98,7 +98,7 @@ class HeMix(nn.Module):
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         group = next(group for group, history in self._history.items() if history == name)
         sequence = self._event_maps[group](events.values)
-        if self._config.merge_histories:
+        if self.config.merge_histories:
             return prefixed(name, self._queries["merged"].encode(sequence, attended))
         queries = self._queries[group]
         encoded = queries.encode(sequence, attended)
@@ -106,11 +106,11 @@ class HeMix(nn.Module):
 
     def encode_request(self, request: Fields, histories: State) -> State:
         state = {"tokenizer": self.tokenizer.encode(request)}
-        if self._config.merge_histories:
+        if self.config.merge_histories:
             sequence = merged([under(name, histories) for name in self._history.values()])
             fixed = self._queries["merged"].fixed_answers(sequence)
             state |= prefixed(self._state_name("merged"), {**sequence, "fixed": fixed})
-        if self._config.user_only_dynamic:
+        if self.config.user_only_dynamic:
             tokens = self._request_tokens(request, state["tokenizer"])
             each = Ragged(torch.arange(len(tokens) + 1, device=tokens.device), len(tokens))
             for group, queries in self._queries.items():
@@ -134,8 +134,8 @@ class HeMix(nn.Module):
 
     def _asking(self, group: str, tokens: Float[Tensor, "N M D"]) -> Float[Tensor, "N Q D"]:
         """The tokens that query: the first ones the global history, the last ones the real-time one."""
-        first = tokens[:, : self._config.num_dynamic_global]
-        last = tokens[:, tokens.shape[1] - self._config.num_dynamic_real_time :]
+        first = tokens[:, : self.config.num_dynamic_global]
+        last = tokens[:, tokens.shape[1] - self.config.num_dynamic_real_time :]
         if group == "merged":
             return torch.cat([first, last], dim=1)
         return first if group == "global" else last
@@ -144,14 +144,14 @@ class HeMix(nn.Module):
         x = self.mixer_input(state, candidate, ragged)
         for block in self._blocks:
             x = block(x)
-        return self.towers(self._pool(self.final_norm(x)))
+        return self.towers(self.pool(self.final_norm(x)))
 
     def mixer_input(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N M D"]:
         """[T_R ; T_G ; NS], in each T the dynamic rows before the fixed ones; then the task tokens."""
         tokens = self.tokenizer(candidate, ragged.spread(state["tokenizer"]))
         parts = [part for group in reversed(self._queries) for part in self._answers(group, tokens, state, ragged)]
         parts.append(tokens)
-        if self._config.pooling == "task_token":
+        if self.config.pooling == "task_token":
             parts.append(self.task_tokens.expand(len(tokens), -1, -1))
         return torch.cat(parts, dim=1)
 
@@ -160,7 +160,7 @@ class HeMix(nn.Module):
     ) -> tuple[Float[Tensor, "N Q D"], Float[Tensor, "N F D"]]:
         """Of the dynamic and of the fixed queries over one sequence."""
         encoded = under(self._state_name(group), state)
-        if self._config.user_only_dynamic:
+        if self.config.user_only_dynamic:
             dynamic = ragged.spread(encoded["dynamic"])
         else:
             dynamic = self._queries[group](self._asking(group, tokens), encoded, ragged)
@@ -172,7 +172,7 @@ class HeMix(nn.Module):
         maps = []
         for group, queries in self._queries.items():
             encoded = under(self._state_name(group), state)
-            own = self._config.user_only_dynamic
+            own = self.config.user_only_dynamic
             asking = ragged.spread(encoded["asking"]) if own else self._asking(group, tokens)
             answers = dict(zip(("dynamic", "fixed"), self._answers(group, tokens, state, ragged), strict=True))
             names = list(self._history.values()) if group == "merged" else [self._history[group]]
@@ -201,8 +201,9 @@ class HeMix(nn.Module):
                 x = after
         return found
 
-    def _pool(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N *pooled"]:
-        match self._config.pooling:
+    def pool(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N *pooled"]:
+        """What the towers read."""
+        match self.config.pooling:
             case "mean":
                 return x.mean(dim=1)
             case "flatten":
@@ -219,7 +220,7 @@ class HeMix(nn.Module):
             events = sum(length.values()) if group == "merged" else length[group]
             cost += Cost(per_request=queries.sequence_cost(events))
             dynamic = queries.dynamic_cost(events)
-            user_only = self._config.user_only_dynamic
+            user_only = self.config.user_only_dynamic
             cost += Cost(per_request=dynamic) if user_only else Cost(per_candidate=dynamic)
         if self.query_tokenizer is not None:
             asked = self.query_tokenizer.cost()
