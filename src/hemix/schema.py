@@ -290,6 +290,11 @@ def _check_histories(config: DataConfig) -> None:
             raise ValueError(
                 f"histories.{name} is cut by 'same_day', which needs data.timezone (an IANA name such as UTC)"
             )
+        if history.part == "older" and history.time_gap and config.timezone is None:
+            raise ValueError(
+                f"histories.{name} is the older side of a cut: its events count days to the local midnight, which "
+                f"needs data.timezone (an IANA name such as UTC), or time_gap: false"
+            )
 
 
 def _check_window(config: DataConfig, feature: WindowCount, side: str) -> None:

@@ -292,6 +292,45 @@ def test_zone_is_missing_where_times_are_compared(tmp_path: Path, table: str) ->
     )
 
 
+@pytest.mark.parametrize("table", ["log", "items"])
+def test_zone_is_missing_where_ages_are_computed(tmp_path: Path, table: str) -> None:
+    """The time of the request is a moment, that of the feature the time of some clock."""
+    made = datetime(2020, 1, 1)
+    write_table(tmp_path / "log.parquet", [row | ({"made": made} if table == "log" else {}) for row in good_rows()])
+    write_table(tmp_path / "items.parquet", [{"item": f"i{n}", "made": made, "kind": "a"} for n in range(7)])
+    tables = {name: {"path": f"{name}.parquet"} for name in ("log", "items")}
+    age = {
+        "kind": "timestamp",
+        "column": "made",
+        "parts": ["since"],
+        "source": {"log": "examples"}.get(table, "catalog"),
+    }
+    sides = {"candidate": [{"kind": "categorical", "column": "item"}, age]}
+    refused(tmp_path, "time zone", "feature made_since (column 'made'", "data.timezone", kind=ConfigError,
+            tables=tables, catalog={"table": "items", "key": "item"}, features=sides)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["catalog", "profiles"])
+def test_an_age_cannot_be_read(tmp_path: Path, place: str) -> None:
+    """Also where nothing but the age is computed, which the examples are joined for."""
+    key = {"catalog": "item", "profiles": "user"}[place]
+    write_table(tmp_path / "log.parquet", good_rows())
+    values = ["2020-01-01", "last year", None, "2021-01-01", "2300-01-01", "2020-01-01", "2020-01-01"]
+    write_table(tmp_path / "more.parquet", [{key: f"{key[0]}{n}", "made": made} for n, made in enumerate(values)])
+    age = {"kind": "timestamp", "column": "made", "parts": ["since"]}
+    sides = {"request": [{"kind": "categorical", "column": "user"}], "candidate": []}
+    sides = {**sides, {"catalog": "candidate", "profiles": "request"}[place]: [age]}
+    sections = {
+        "tables": {name: {"path": f"{name}.parquet"} for name in ("log", "more")},
+        "features": sides,
+        "timezone": "UTC",
+        place: {"table": "more", "key": key},
+    }
+    refused(tmp_path, "table more", "row 2: feature made_since: expected a time, got last year", **sections)
+    store = prepare(data_config(**sections), tmp_path / "rest", root=tmp_path, on_bad_rows="quarantine")
+    assert store.manifest.segments[0].quarantined == 2
+
+
 @pytest.mark.parametrize("part", ["hour", "weekday", "month"])
 def test_zone_is_missing_where_days_count(tmp_path: Path, part: str) -> None:
     write_table(tmp_path / "log.parquet", good_rows())

@@ -64,6 +64,7 @@ def test_known_keys_are_listed_once() -> None:
             ["events.log refers to table 'lg'", "Did you mean 'log'"],
         ),
         (history(events="lg"), ["histories.all refers to events 'lg'", "Did you mean 'log'"]),
+        (history(cut="last_k", part="older"), ["older side of a cut", "data.timezone", "time_gap: false"]),
         (history(cut="same_day", part="older"), ["cut by 'same_day'", "data.timezone"]),
         (history(cut="last_k"), ["'part' must be 'older' or 'recent' where there is a cut"]),
         (history(part="older"), ["'part' must be 'older' or 'recent' where there is a cut"]),

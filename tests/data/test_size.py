@@ -37,6 +37,7 @@ def write_tables(folder: Path, num_users: int, length: int, num_examples: int) -
 def sections(length: int) -> dict[str, Any]:
     actions = [{"kind": "categorical", "column": "action"}]
     return {
+        "timezone": "UTC",
         "tables": {name: {"path": f"{name}.parquet"} for name in ("log", "events")},
         "events": {"log": {"table": "events", "user": "user", "item": "item", "time": "time", "features": actions}},
         "histories": {

@@ -7,7 +7,7 @@ catalog row `c`, profile row `p`, request time `t._hemix_time` and window counts
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hemix.batch import FIRST_ID
@@ -89,6 +89,16 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Since:
+    """A time whose distance to the request is a feature; its part as it is read where the column stands."""
+
+    block: str
+    table: str
+    column: TimeColumn
+    part: Part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """All parts by block, in order, and the window counts they need."""
 
@@ -96,6 +106,7 @@ class Plan:
     windows: tuple[Window, ...]
     carried: dict[str, tuple[str, ...]]
     """Raw columns of catalog and profiles that features of the examples look at (places, start times)."""
+    since: tuple[Since, ...]
     origins: dict[str, str]
     """SQL of the request's place of each distance, by feature."""
 
@@ -121,6 +132,7 @@ class _Planner:
             "profiles": config.profiles.table if config.profiles else None,
         }
         self.windows: list[Window] = []
+        self.since: list[Since] = []
         self.carried: dict[str, list[str]] = {"catalog": [], "profiles": []}
         self.origins: dict[str, str] = {}
 
@@ -145,6 +157,7 @@ class _Planner:
         plan = Plan(
             blocks={block: tuple(parts) for block, parts in blocks.items()},
             windows=tuple(self.windows),
+            since=tuple(self.since),
             carried={place: tuple(dict.fromkeys(columns)) for place, columns in self.carried.items()},
             origins=self.origins,
         )
@@ -300,6 +313,9 @@ class _Planner:
                         micros=micros,
                     )
                 )  # fmt: skip
+                if feature.column is not None:
+                    read = replace(parts[-1], raw=raw)
+                    self.since.append(Since(block=block, table=table, column=feature.column, part=read))
                 continue
             if self.config.timezone is None:
                 raise ConfigError(
@@ -382,8 +398,3 @@ def _check_tables_agree(plan: Plan) -> None:
                     f"features {other.name!r} and {part.name!r} share the table {part.table!r} but differ in {key} "
                     f"({theirs} and {mine}); make them equal."
                 )
-
-
-def parts_of(plan: Plan, blocks: Sequence[str]) -> list[Part]:
-    """The parts of some blocks, in order."""
-    return [part for block in blocks for part in plan.blocks.get(block, ())]

@@ -36,7 +36,7 @@ def check_tables(p: Preparing, plan: Plan, on_bad_rows: OnBadRows) -> list[BadRo
     Raises InputError for the first bad row unless bad rows go to quarantine, and ConfigError if times cannot be
     compared without a time zone.
     """
-    _check_zone(p)
+    _check_zone(p, plan)
     checker = RowChecker(p.connection, p.sources, on_bad_rows)
     create_examples(p)
     tables = list(example_tables(p.config).values())
@@ -50,6 +50,8 @@ def check_tables(p: Preparing, plan: Plan, on_bad_rows: OnBadRows) -> list[BadRo
             continue
         create_entity(p, place, entity)
         rules = [not_null(entity.key, f"t.{KEY}", "the key"), *part_rules(plan.blocks[place])]
+        # a part of the examples in itself
+        rules += part_rules([since.part for since in plan.since if since.block == place])
         if entity.valid_from is not None:
             rules += time_rules(entity.valid_from, f"t.{FROM}")
         checker.apply(entity.table, place, rules)
@@ -94,12 +96,12 @@ def _example_rules(p: Preparing, plan: Plan) -> list[Rule]:
     return rules + part_rules((*plan.blocks["request"], *plan.blocks["row"]))
 
 
-def _check_zone(p: Preparing) -> None:
+def _check_zone(p: Preparing, plan: Plan) -> None:
     """Times of a local clock are not compared with moments unless the clock is known."""
     if p.config.timezone is not None:
         return
     clocks, moments = [], []
-    for place, table, column in _compared_times(p):
+    for place, table, column in _compared_times(p, plan):
         time_column(p.sources, table, column, place)
         kind = p.sources.columns(table)[column.column]
         if kind == "VARCHAR":
@@ -116,7 +118,7 @@ def _check_zone(p: Preparing) -> None:
         )
 
 
-def _compared_times(p: Preparing) -> list[tuple[str, str, TimeColumn]]:
+def _compared_times(p: Preparing, plan: Plan) -> list[tuple[str, str, TimeColumn]]:
     """The times that decide what was before a request: place in the configuration, table, column."""
     config = p.config
     times = [("examples.time", table, config.examples.time) for table in example_tables(config).values()]
@@ -125,4 +127,9 @@ def _compared_times(p: Preparing) -> list[tuple[str, str, TimeColumn]]:
         for place, entity in (("catalog", config.catalog), ("profiles", config.profiles)):
             if entity is not None:
                 times.append((f"{place}.valid_from", entity.table, entity.valid_from))
+    times += [
+        (f"feature {since.part.name}", since.table, since.column)
+        for since in plan.since
+        if p.labelled or since.block in ("request", "row")
+    ]
     return [(place, table, column) for place, table, column in times if column is not None]

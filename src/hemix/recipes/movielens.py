@@ -55,6 +55,7 @@ def movielens_1m(model: ModelName = "hemix", *, complete_users_only: bool = Fals
 
 def _data(*, ratings: dict[str, Any], age: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:
     return {
+        "timezone": "UTC",
         "tables": {
             **ratings,
             "users": {"path": "users.parquet"},
