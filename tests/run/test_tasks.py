@@ -12,6 +12,7 @@ from hemix.data.store import Store
 from hemix.errors import ConfigError
 from hemix.evaluate import metrics
 from hemix.evaluate.report import Report
+from hemix.explain.request import task_place
 from hemix.ledger import read
 from hemix.objectives.targets import prediction
 from hemix.run import Run, train
@@ -115,15 +116,21 @@ def test_predict_gives_conversion_and_product(runs: dict[str, Run], store: Store
 def test_compare_reads_the_label_that_is_asked_for(runs: dict[str, Run], tmp_path: Path) -> None:
     pair = [runs["esmm"], runs["mmoe"]]
     assert compare(pair).task == "click"
-    found = compare(pair, label="value")
+    found = compare(pair, task="value")
     assert (found.task, found.kind) == ("value", "regression")
     assert found.systems[0].metrics["rmse"].value == report(runs["esmm"]).tasks["value"].value("rmse")
-    with pytest.raises(ConfigError, match=r"Unknown label 'ordr'; available: .*Did you mean 'order'"):
-        compare(pair, label="ordr")
-    arguments = ["compare", *(str(run.path) for run in pair), "--label", "order_of_all"]
+    with pytest.raises(ConfigError, match=r"Unknown task 'ordr'; available: .*Did you mean 'order'"):
+        compare(pair, task="ordr")
+    arguments = ["compare", *(str(run.path) for run in pair), "--task", "order_of_all"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "page.html")])
     assert done.exit_code == 0, done.output
     assert "order_of_all on test" in done.output
+
+
+def test_a_value_is_not_explained_as_a_logit(runs: dict[str, Run]) -> None:
+    assert task_place(runs["esmm"].ranker.inputs, "order") == 1
+    with pytest.raises(ConfigError, match=r"'value' is a regression. Labels that can be explained: click, order\."):
+        task_place(runs["esmm"].ranker.inputs, "value")
 
 
 def test_conversions_of_clicks_alone(store: Store, runs: dict[str, Run], tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the baseline.")],
     split: SplitName = "test",
-    label: Annotated[str | None, typer.Option("--label", help="What is compared; default: the first label.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="LABEL", help="Default: the first.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write a page with plots, .html.")] = None,
     json: JsonFile = None,
 ) -> None:
@@ -49,7 +49,7 @@ def compare(
     from hemix.run.compare import compare as compare_runs
 
     with working(f"Comparing {len(runs)} runs on {split}"):
-        comparison = compare_runs([Run.open(run) for run in runs], split, label=label)
+        comparison = compare_runs([Run.open(run) for run in runs], split, task=task)
     show(systems_table(comparison), differences_table(comparison))
     if out is not None:
         write_comparison(out, comparison)

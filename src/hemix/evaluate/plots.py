@@ -171,7 +171,7 @@ def value_plots(predicted: Rows, observed: Rows, reliability: Reliability) -> st
         _spreads(axes[1], bins, (("observed", observed), ("predicted", predicted)))
         axes[1].set(title="Values", xlabel="value", ylabel="density")
 
-    return _draw(6.4, 3.2, 2, draw)
+    return draw_svg(6.4, 3.2, 2, draw)
 
 
 def _roc(axes: "Axes", logits: Rows, labels: Rows) -> None:

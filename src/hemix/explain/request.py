@@ -96,11 +96,18 @@ def explain_request(
 
 
 def task_place(inputs: Inputs, task: str | None) -> int:
-    """Number of a task; None: the first. Raises ConfigError for an unknown one."""
+    """Number of a task; None: the first. Raises ConfigError for an unknown one, or a regression."""
     names = [spec.name for spec in inputs.tasks]
     if task is not None and task not in names:
         raise unknown_name("task", task, names)
-    return 0 if task is None else names.index(task)
+    place = 0 if task is None else names.index(task)
+    if inputs.tasks[place].kind != "binary":
+        binary = ", ".join(spec.name for spec in inputs.tasks if spec.kind == "binary")
+        raise ConfigError(
+            f"What is explained is the logit of a label of 0 and 1; {names[place]!r} is a regression. Labels that can "
+            f"be explained: {binary or 'none'}."
+        )
+    return place
 
 
 def _explain(question: _Question, candidate: Candidate) -> Explained:

@@ -12,21 +12,21 @@ from hemix.run.run import Run, Split
 
 
 def compare(
-    runs: Sequence[Run | str | Path], split: Split = "test", *, store: Store | None = None, label: str | None = None
+    runs: Sequence[Run | str | Path], split: Split = "test", *, store: Store | None = None, task: str | None = None
 ) -> Comparison:
     """Paired differences of every two systems, with intervals; runs that differ in their seed alone are one system.
 
-    `label` is what is compared (None: the first one). Runs that have not been evaluated on `split` yet are evaluated
-    first. The settings of the first run's `evaluate` section are used. Raises ConfigError for an unknown label,
-    RunError if there are fewer than two systems, or if the runs do not have the same rows.
+    `task` is the label that is compared (None: the first). Runs that have not been evaluated on `split` yet are
+    evaluated first. The settings of the first run's `evaluate` section are used. Raises ConfigError for an unknown
+    label, RunError if there are fewer than two systems, or if the runs do not have the same rows.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     predictions = [_predictions(run, split, store) for run in opened]
     labels = predictions[0].origin.tasks if predictions else ()
-    if label is not None and label not in labels:
-        raise unknown_name("label", label, labels)
-    task = 0 if label is None else labels.index(label)
-    return compare_predictions(predictions, opened[0].experiment.evaluate if opened else None, task=task)
+    if task is not None and task not in labels:
+        raise unknown_name("task", task, labels)
+    place = 0 if task is None else labels.index(task)
+    return compare_predictions(predictions, opened[0].experiment.evaluate if opened else None, task=place)
 
 
 def _predictions(run: Run, split: Split, store: Store | None) -> Predictions:
