@@ -282,7 +282,7 @@ def test_weights_are_those_of_the_positive(tmp_path):
         ({"negatives": {"kind": "near"}}, ConfigError, "near"),
         ({"negatives": {"kind": "uniform", "popular": 0.5}}, ConfigError, "popular"),
         ({"negatives": {"kind": "nearby", "place": "home"}}, ConfigError, "negatives.place refers to .*'home'"),
-        ({"labels": [{"name": "a", "sql": "true"}, {"name": "b", "sql": "true"}]}, ConfigError, "one label"),
+        ({"labels": [{"name": "a", "sql": "true"}, {"name": "b", "sql": "true"}]}, ConfigError, "one binary label"),
         ({"downsample": {"label": "visit", "keep": 0.5}}, ConfigError, "downsample"),
         ({"examples": {"table": "log", "user": "user", "item": "place"}}, ConfigError, "needs examples.time"),
         (
