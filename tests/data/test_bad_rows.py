@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,36 @@ def test_the_place_is_that_in_its_file(tmp_path: Path, ending: str) -> None:
     write_table(tmp_path / f"log-1.{ending}", good_rows())
     write_table(tmp_path / f"log-2.{ending}", changed(good_rows(), 3, click=5))
     refused(tmp_path, f"log-2.{ending}, row 4: ", "got 5", tables={"log": {"path": f"log-*.{ending}"}})
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_lines_that_are_no_json(tmp_path: Path, ending: str) -> None:
+    """Cut off, followed by something, of another kind, not UTF-8: each is named; rows after them keep their place."""
+    lines = [json.dumps(row).encode() for row in changed(good_rows(), 20, click=5)]
+    lines[3], lines[7], lines[9], lines[12] = lines[3][:20], lines[7] + b" x", b"[1, 2]", b'{"user": "\xff"}'
+    write = gzip.compress if ending.endswith(".gz") else bytes
+    (tmp_path / f"log-1{ending}").write_bytes(write(b"\n".join([*lines[:5], b"", *lines[5:]])))
+    (tmp_path / f"log-2{ending}").write_bytes(write(b"\n".join(lines[:2])))
+    tables = {"log": {"path": f"log-*{ending}"}}
+    refused(
+        tmp_path,
+        f'table log, file {tmp_path}/log-1{ending}, row 4: not a JSON object, in line 4: \'{{"user"',
+        tables=tables,
+    )
+    store = prepare(data_config(tables=tables), tmp_path / "rest", root=tmp_path, on_bad_rows="quarantine", threads=1)
+    with (store.path / store.manifest.segments[0].folder / "quarantine.csv").open(newline="") as file:
+        found = [(row["file"], int(row["row"]), row["reason"]) for row in csv.DictReader(file)]
+    assert [row[:2] for row in found] == [(f"log-1{ending}", row) for row in (4, 8, 10, 13, 21)]
+    assert [reason.split(":")[0] for _, _, reason in found[:4]] == [
+        f"not a JSON object, in line {line}" for line in (4, 9, 11, 14)
+    ]
+    assert "label click" in found[4][2]
+    assert store.split("train").num_rows == 40 - 5 + 2
+
+
+def test_no_line_is_json(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("user,item\nu1,i1\n")
+    refused(tmp_path, "Table 'log'", "no line of", "is a JSON object", tables={"log": {"path": "log.jsonl"}})
 
 
 def test_the_place_in_one_of_the_given_tables(tmp_path: Path) -> None:

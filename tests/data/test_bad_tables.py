@@ -97,13 +97,6 @@ def test_csv_is_not_utf_8(tmp_path: Path) -> None:
     refused(tmp_path, "table log", "log.csv", "row 4", "UTF-8", tables=CSV)
 
 
-def test_json_line_is_broken(tmp_path: Path) -> None:
-    path = write_table(tmp_path / "log.jsonl", good_rows())
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:3], lines[3][:20], *lines[4:]]))
-    refused(tmp_path, "Table 'log'", "log.jsonl", "line", tables={"log": {"path": "log.jsonl"}})
-
-
 def test_ending_says_no_format(tmp_path: Path) -> None:
     write_table(tmp_path / "log.csv", good_rows()).rename(tmp_path / "log.data")
     refused(tmp_path, "Table 'log'", "log.data", "tables.log.format", tables={"log": {"path": "log.data"}})

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from hemix.data.text_files import header, open_quote, reject_twins
+from hemix.data.text_files import header, open_quote, reject_twins, sort_out_lines, table_format
 from hemix.errors import InputError, StoreError, suggestion
 from hemix.schema import RESERVED_PREFIX, Table
 
@@ -26,16 +26,6 @@ ROWS_PER_FILE, MAX_FILES = 2**34, 2**18
 FILE_COLUMNS = ("file_index", "file_row_number")
 """Columns that DuckDB adds to a Parquet table."""
 SNIFF_WHOLE_FILE_BYTES = 256 * 2**20
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
-
 ORDERLESS = re.compile(r"\b(group|distinct|join|union|intersect|except|over|unnest|pivot|unpivot)\b", re.IGNORECASE)
 """SQL whose rows come in an order that depends on the threads; one thread gives the same order each time."""
 REJECTIONS = {
@@ -193,14 +183,13 @@ class Sources:
         else:
             files = self._find(name, table)
             self._files[name] = files
-            kind = _format(name, table, files)
+            kind = table_format(name, table, files)
             if kind == "parquet":
                 self._open_parquet(name, files)
             elif kind == "csv":
                 self._stage_csv(name, table, files)
             else:
-                json = f"format = 'newline_delimited', filename = {literal(FILE)}"
-                self._stage(name, f"SELECT * FROM read_json({_listed(files)}, {json})")
+                self._stage_json(name, files)
             for file in files:
                 reject_twins(name, file, self._names(name, table, file, kind))
         self._columns[name] = self._describe(name)
@@ -295,6 +284,32 @@ class Sources:
             self.connection.execute(f"DROP TABLE IF EXISTS {record}_{name}")
         self._stage(name, f"SELECT * FROM read_csv({_listed(files)}, {', '.join(options)})")
 
+    def _stage_json(self, name: str, files: list[str]) -> None:
+        options = f"format = 'newline_delimited', filename = {literal(FILE)}"
+        try:
+            self._stage(name, f"SELECT * FROM read_json({_listed(files)}, {options})")
+            broken = list(self._describe(name)) == ["json"]
+        except InputError:
+            if any(file.endswith(".zst") for file in files):
+                raise
+            broken = True
+        if not broken:
+            return
+        # the reader stops at a broken line and does not say where: read what is left without such lines
+        good = [self._staging / f"{name}-{number}.jsonl" for number in range(len(files))]
+        for file, path in zip(files, good, strict=True):
+            places = self._rejected.setdefault((name, file), [])
+            for line, row, text in sort_out_lines(file, path):
+                reason = f"not a JSON object, in line {line}: {text[:80]!r}"
+                self.bad_rows.append(BadRow(table=name, file=file, row=row, reason=reason))
+                places.append(row - len(places))
+        left = [(file, str(path)) for file, path in zip(files, good, strict=True) if path.stat().st_size]
+        if not left:
+            raise InputError(f"Table {name!r}: no line of {', '.join(files)} is a JSON object.")
+        origin = " ".join(f"WHEN {literal(path)} THEN {literal(file)}" for file, path in left)
+        columns = f"* REPLACE (CASE {FILE} {origin} END AS {FILE})"
+        self._stage(name, f"SELECT {columns} FROM read_json({_listed(path for _, path in left)}, {options})")
+
     def _describe(self, name: str) -> dict[str, str]:
         """The columns of a raw view that are the table's own, with their types."""
         found = self.connection.sql(f"DESCRIBE _hemix_raw_{name}").fetchall()
@@ -371,20 +386,3 @@ def first_lines(error: duckdb.Error) -> str:
     """What an error of DuckDB says, without the piece of SQL that it shows."""
     lines = str(error).split("\nLINE ")[0].splitlines()[:4]
     return " ".join(line.strip() for line in lines if line.strip()).rstrip(".")
-
-
-def _format(name: str, table: Table, files: Iterable[str]) -> str:
-    if table.format is not None:
-        return table.format
-    kinds: set[str] = set()
-    for file in files:
-        suffix = Path(file.removesuffix(".gz").removesuffix(".zst")).suffix.lower()
-        if suffix not in FORMATS:
-            raise InputError(
-                f"Table {name!r}: the ending of {file} says no format; set tables.{name}.format to csv, parquet or "
-                f"jsonl."
-            )
-        kinds.add(FORMATS[suffix])
-    if len(kinds) > 1:
-        raise InputError(f"Table {name!r} mixes formats ({', '.join(sorted(kinds))}); declare one table for each.")
-    return kinds.pop()

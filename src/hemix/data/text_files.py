@@ -2,11 +2,23 @@
 
 import csv
 import gzip
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
 from hemix.errors import InputError
+from hemix.schema import Table
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 
 
 def header(file: str, delimiter: str) -> list[str]:
@@ -42,3 +54,39 @@ def open_quote(files: Iterable[str]) -> str:
                 if line.count('"') % 2:
                     return f"file {file}, row {number}: a quote is not closed, in line {number + 1}: {line[:80]!r}"
     return f"file {next(iter(files))}: a quote is not closed"
+
+
+def sort_out_lines(file: str, good: Path) -> Iterator[tuple[int, int, str]]:
+    """Copy the lines of a file that are JSON objects to `good`; the others: line, row (blank lines have none), text."""
+    row = 0
+    with gzip.open(file) if file.endswith(".gz") else Path(file).open("rb") as lines, good.open("wb") as out:
+        for number, line in enumerate(lines):
+            if not line.strip():
+                continue
+            row += 1
+            try:
+                is_good = isinstance(json.loads(line), dict)
+            except ValueError:
+                is_good = False
+            if is_good:
+                out.write(line if line.endswith(b"\n") else line + b"\n")
+            else:
+                yield number + 1, row, line.decode(errors="replace").rstrip()
+
+
+def table_format(name: str, table: Table, files: Iterable[str]) -> str:
+    """What format the files of a table have. Raises InputError if their endings do not say, or differ."""
+    if table.format is not None:
+        return table.format
+    kinds: set[str] = set()
+    for file in files:
+        suffix = Path(file.removesuffix(".gz").removesuffix(".zst")).suffix.lower()
+        if suffix not in FORMATS:
+            raise InputError(
+                f"Table {name!r}: the ending of {file} says no format; set tables.{name}.format to csv, parquet or "
+                f"jsonl."
+            )
+        kinds.add(FORMATS[suffix])
+    if len(kinds) > 1:
+        raise InputError(f"Table {name!r} mixes formats ({', '.join(sorted(kinds))}); declare one table for each.")
+    return kinds.pop()
