@@ -4,7 +4,7 @@ Both sides train on the batches of one store of MovieLens-1M (split by the clock
 year, genres, and one history of the last 50 movies and their years, without ratings or times. torch-rechub has DIN and
 no DLRM; DeepFM with mean-pooled histories (dot products of all fields beside an MLP) is the nearest. Each system
 chooses its learning rate among three by validation AUC with the first seed, and the epoch in each run likewise.
-Needs `pip install torch-rechub==0.9.0 scikit-learn`. FOLDER: as for evidence_movielens_1m.py.
+Needs `pip install torch-rechub==0.9.0 scikit-learn`. FOLDER: as for studies/movielens-1m-time.yaml.
 Usage: torch_rechub_parity.py FOLDER [--work DIR] [--seeds 1 2 3] [--epochs 2] [--result FILE]
 """
 

@@ -74,3 +74,8 @@ def test_a_dry_run_prints_the_cost_and_runs_nothing(tmp_path: Path, store: str) 
     report = CliRunner().invoke(app, ["study", "report", str(path), "--out", str(tmp_path / "out")])
     assert report.exit_code == 0, report.output
     assert "| wide - narrow |" in report.output
+
+
+def test_the_schema_of_a_study_file() -> None:
+    shown = CliRunner().invoke(app, ["schema", "--study"])
+    assert {"study", "experiment", "cells", "grid", "seeds", "search"} <= json.loads(shown.output)["properties"].keys()

@@ -121,6 +121,8 @@ def families(laws: Sequence[Law], runs: Mapping[str, Mapping[str, Sequence[Entry
 
     `runs`: test lines of each cell, by family.
     """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     axes = {
         "dense parameters": lambda entry: entry.figures["dense_parameters"],
         "multiply-adds of a request with 500 candidates": lambda entry: (
@@ -146,6 +148,9 @@ def families(laws: Sequence[Law], runs: Mapping[str, Mapping[str, Sequence[Entry
                 panels[0].plot(at, [law.at(size) for size in at], color=colour, linewidth=2, linestyle="--")
         for panel, name in zip(panels, axes, strict=True):
             panel.set(xscale="log", xlabel=name, title=title_of(metric) if panel is panels[0] else "")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.xaxis.set_minor_formatter(NullFormatter())
         panels[0].legend()
 
     return _png(13.0, 3.8, 3, draw)

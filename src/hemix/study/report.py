@@ -53,7 +53,7 @@ class Findings:
         """Markdown by the name of its mark."""
         name, config = self.study.name, self.study.config
         found = {name: table(self.entries, metrics=config.metrics)}
-        if self.comparisons:
+        if self.comparisons and (config.baselines or config.kind == "comparison"):
             texts = [differences(each, config.metrics, config.baselines) for each in self.comparisons]
             found[f"{name}-differences"] = "\n".join(texts)
         searched = search_table(self.study, self.trials)
