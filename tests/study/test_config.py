@@ -1,13 +1,17 @@
 """What a study file asks for, and what is refused before anything runs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hemix.config import parse_config
+from hemix.config_file import parse_yaml
 from hemix.errors import ConfigError
 from hemix.study.cells import read_study
 from hemix.study.conduct import check_search, open_study
+from hemix.study.config import StudyConfig
 from hemix.study.stores import parse_places
 from study.studies import tiny, write_study
 
@@ -60,6 +64,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [1, 1]}, r"each may stand once; 1 stands twice"),
     ({"seeds": [-1]}, r"a seed is 0 or more"),
     ({"metrics": ["ndcg@7"]}, r"metrics: Unknown metric 'ndcg@7'; available: auc"),
+    ({"metrics": ["rmse"]}, r"Unknown metric 'rmse'"),
+    ({"metrics": ["buy.auc"]}, r"Unknown label in a metric .* 'buy'; available: click"),
     ({"experiment": "none.yaml"}, r"No experiment file .*none\.yaml"),
     ({"study": "a b"}, r"study: String should match pattern"),
     ({"cells": {"a": {"search": {"train.optimizer.lr": {"uniform": [0, 1]}}}}}, r"'a' has a `search`, and the study"),
@@ -129,3 +135,11 @@ def test_a_cell_beyond_memory_is_refused_before_anything_runs(tmp_path: Path, mo
     open_study(path, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"the 2 largest need .* Lower --jobs"):
         open_study(path, tmp_path / "out", slots=2)
+
+
+def test_the_guide_names_every_key_and_its_example_is_valid() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", guide, flags=re.S)
+    parse_config(StudyConfig, parse_yaml(example, "guide"), "guide")
+    table = re.findall(r"^\| (`.*?) \|", guide, re.M)
+    assert {name for row in table for name in re.findall(r"`(\w+)`", row)} == set(StudyConfig.model_fields)

@@ -121,3 +121,28 @@ def test_tables_in_a_page_are_escaped() -> None:
     found = table_html("| a | b |\n|---|---|\n| x \\| \\<i\\> | `y` |\n\nLine.\n")
     assert "<td>x | &lt;i&gt;</td><td>y</td>" in found
     assert found.endswith("<p>Line.</p>")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_metrics_of_several_labels(tmp_path: Path) -> None:
+    """Differences in a label are those of `compare` in that label; what cannot be compared stays in the first table."""
+    labels = [{"name": "click"}, {"name": "late", "sql": "time % 2 = 0", "mask": "click"}]
+    values = {"set": {"data.labels": labels}, "metrics": ["late.auc", "auc", "ece"], "seeds": [1]}
+    prepared = open_study(write_study(tmp_path / "in", **values), tmp_path / "out")
+    assert go(prepared)[1] == []
+    found = find(prepared.study, prepared.places)
+    figures = {name: entries[0].figures for name, entries in found.runs.items()}
+    text = found.tables()["tiny-differences"]
+    assert "| system - baseline | late.auc | auc |" in text
+    shown = [f"{figures['wide'][name] - figures['narrow'][name]:+.4f} [" for name in ("late.auc", "auc")]
+    assert [part in text for part in shown] == [True, True]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_cells_with_other_features_are_compared_on_the_same_rows(tmp_path: Path) -> None:
+    cells = {"narrow": {}, "short": {"set": {"data.histories.shown.max_length": 2, "train.epochs": 2}}}
+    prepared = open_study(write_study(tmp_path / "in", cells=cells, seeds=[1]), tmp_path / "out")
+    assert go(prepared)[1] == []
+    assert len({entry.data_hash for entry in prepared.entries()}) == 2
+    (comparison,) = find(prepared.study, prepared.places).comparisons
+    assert [system.name for system in comparison.systems] == ["narrow", "short"]

@@ -17,6 +17,8 @@ from hemix.training.config import higher_is_better
 
 MAIN = "main"
 """The store of a study that names none."""
+VALUES_OF_A_CLICK = {"auc", "gauc", "log_loss", "ne", "pr_auc", "ece", "copc", "brier"}
+VALUES_OF_A_NUMBER = {"mae", "rmse", "mean_ratio"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,17 +145,22 @@ def _check_names(config: StudyConfig, cells: tuple[Cell, ...], path: Path) -> No
         if baseline not in names:
             raise _at(f"{path}, baselines", unknown_name("cell", baseline, names))
     for cell in cells:
-        labels = [label.name for label in cell.experiment.data.labels]
         for metric in config.metrics:
-            _check_metric(metric, labels, cell.experiment.evaluate.ndcg_k, f"{path}, metrics")
+            _check_metric(metric, cell.experiment, f"{path}, metrics")
     if config.search is not None and not any(cell.space for cell in cells):
         raise ConfigError(f"{path}: a search needs keys to draw: give search.space, or `search` in a cell.")
 
 
-def _check_metric(metric: str, labels: list[str], ndcg_k: tuple[int, ...], where: str) -> None:
+def _check_metric(metric: str, experiment: Experiment, where: str) -> None:
+    """Raises ConfigError for a metric that no report of this experiment can have."""
+    labels = {label.name: label for label in experiment.data.labels}
     task, _, name = metric.rpartition(".")
-    known = {"auc", "gauc", "log_loss", "ne", "pr_auc", "ece", "copc", "brier", *(f"ndcg@{k}" for k in ndcg_k)}
-    if name not in known or (task and (task not in labels or len(labels) == 1)):
+    if task and (task not in labels or len(labels) == 1):
+        raise _at(where, unknown_name("label in a metric (label.metric, where there are several)", task, labels))
+    label = labels[task] if task else experiment.data.labels[0]
+    ranking = {*VALUES_OF_A_CLICK, *(f"ndcg@{k}" for k in experiment.evaluate.ndcg_k)}
+    known = ranking if label.kind == "binary" else VALUES_OF_A_NUMBER
+    if name not in known:
         raise _at(where, unknown_name("metric", metric, known))
 
 

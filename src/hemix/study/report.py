@@ -181,10 +181,26 @@ def _comparisons(
     if absent:
         notes.append(f"No predictions in {places.out}, so no paired differences: {', '.join(absent)}.")
     several = [group for group in groups.values() if len({found.origin.system for found in group}) > 1]
-    made = tuple(compare(group, study.cells[0].experiment.evaluate) for group in several)
+    made = tuple(_compare(group, study) for group in several)
     if made and not absent:
         replace_file(kept, Comparisons(comparisons=made).model_dump_json(indent=1).encode())
     return made
+
+
+def _compare(runs: Sequence[Predictions], study: Study) -> Comparison:
+    """Paired differences in the study's metrics: of the first label under their own names, of others as asked for."""
+    labels = runs[0].origin.tasks
+    asked = dict.fromkeys(metric.rpartition(".")[0] for metric in study.config.metrics)
+    made = {
+        label: compare(runs, study.cells[0].experiment.evaluate, task=labels.index(label) if label else 0)
+        for label in asked
+    }
+    differences = [
+        each.model_copy(update={"metric": f"{label}.{each.metric}" if label else each.metric})
+        for label, comparison in made.items()
+        for each in comparison.differences
+    ]
+    return next(iter(made.values())).model_copy(update={"differences": tuple(differences)})
 
 
 def _read(path: Path) -> Comparisons:

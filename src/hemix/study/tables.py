@@ -111,21 +111,20 @@ def _caption(cells: Sequence[Sequence[Entry]], split: str) -> str:
 
 
 def differences(comparison: Comparison, metrics: Sequence[str] = METRICS, baselines: Sequence[str] = ()) -> str:
-    """Paired differences as a table: to each of `baselines` that is compared, or of every pair if none is."""
+    """Paired differences as a table: to each of `baselines` that is compared, or of every pair if none is.
+
+    Metrics that are not compared (calibration) are left out.
+    """
     names = [system.name for system in comparison.systems]
     chosen = [name for name in baselines if name in names] or names
-    lines = [f"| system - baseline | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
-    pairs = [(found.system, found.baseline) for found in comparison.differences if found.baseline in chosen]
     by_pair = {(found.system, found.baseline, found.metric): found for found in comparison.differences}
+    compared = [metric for metric in metrics if any(key[2] == metric for key in by_pair)]
+    lines = [f"| system - baseline | {' | '.join(compared)} |", "|---" * (len(compared) + 1) + "|"]
+    pairs = [(found.system, found.baseline) for found in comparison.differences if found.baseline in chosen]
     for system, baseline in dict.fromkeys(pairs):
-        cells = []
-        for metric in metrics:
-            if (system, baseline, metric) not in by_pair:
-                raise unknown_name("metric of the comparison", metric, {found[2] for found in by_pair})
-            found = by_pair[system, baseline, metric]
-            cells.append(
-                "-" if math.isnan(found.value) else f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-            )
+        found = [by_pair[system, baseline, metric] for metric in compared]
+        texts = [f"{each.value:+.4f} [{each.low:+.4f}, {each.high:+.4f}]" for each in found]
+        cells = ["-" if math.isnan(each.value) else text for each, text in zip(found, texts, strict=True)]
         lines.append(f"| {escape(system)} - {escape(baseline)} | {' | '.join(cells)} |")
     size = f"{comparison.rows:,} rows, {comparison.units:,} {comparison.unit}"
     return "\n".join(lines) + f"\n\n{size}. {comparison.note}\n"
