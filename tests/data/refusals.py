@@ -35,7 +35,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(
+def expect_refused(
     folder: Path,
     *words: str,
     kind: type[HemixError] = InputError,

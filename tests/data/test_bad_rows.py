@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from data.refusals import changed, good_rows, refused
+from data.refusals import changed, expect_refused, good_rows
 from data.tables import Row, data_config, decode_all, write_table
 from hemix.data.prepare import prepare
 
@@ -73,7 +73,7 @@ def rich_sections() -> dict[str, Any]:
 def test_bad_cell(tmp_path: Path, name: str) -> None:
     values, reason = BAD_CELLS[name]
     write_table(tmp_path / "log.parquet", changed(rich_rows(), 17, **values))
-    message = refused(tmp_path, "table log", "log.parquet, row 18: ", reason, **rich_sections())
+    message = expect_refused(tmp_path, "table log", "log.parquet, row 18: ", reason, **rich_sections())
     assert message.startswith("Bad row in ")
     assert message.endswith("Mend the rows, or set them aside with --on-bad-rows quarantine.")
     assert "such rows in all" not in message
@@ -109,12 +109,12 @@ def test_all_bad_cells_at_once_in_quarantine(tmp_path: Path) -> None:
 def test_bad_time_that_is_a_fraction(tmp_path: Path, time: float) -> None:
     rows = [{**row, "time": row["time"] + 0.5} for row in good_rows()]
     write_table(tmp_path / "log.parquet", changed(rows, 2, time=time))
-    refused(tmp_path, "row 3: column time: a time must lie between 1970 and 2200", "got")
+    expect_refused(tmp_path, "row 3: column time: a time must lie between 1970 and 2200", "got")
 
 
 def test_several_bad_rows_are_counted(tmp_path: Path) -> None:
     write_table(tmp_path / "log.parquet", [{**row, "click": row["click"] * 3} for row in good_rows()])
-    refused(tmp_path, "row 2: ", "got 3 (20 such rows in all)")
+    expect_refused(tmp_path, "row 2: ", "got 3 (20 such rows in all)")
 
 
 def test_a_condition_spares_bad_rows(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_csv_line_is_broken(tmp_path: Path, name: str, line: str, reason: str) -
     lines[5] = line
     content = ("\n".join(lines) + "\n").encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    refused(tmp_path, "able", "log", f"{name}, row 5: ", reason, tables={"log": {"path": name}})
+    expect_refused(tmp_path, "able", "log", f"{name}, row 5: ", reason, tables={"log": {"path": name}})
 
 
 def test_csv_lines_in_quarantine(tmp_path: Path) -> None:
@@ -164,7 +164,9 @@ def test_csv_without_a_header(tmp_path: Path) -> None:
     lines[3] += ",surplus"
     (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
     columns = ["user", "item", "time", "click", "price"]
-    refused(tmp_path, "log.csv, row 4: ", "too many columns", tables={"log": {"path": "log.csv", "columns": columns}})
+    expect_refused(
+        tmp_path, "log.csv, row 4: ", "too many columns", tables={"log": {"path": "log.csv", "columns": columns}}
+    )
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
@@ -172,7 +174,7 @@ def test_the_place_is_that_in_its_file(tmp_path: Path, ending: str) -> None:
     """Of several files, the one with the bad row is named, and its own row number."""
     write_table(tmp_path / f"log-1.{ending}", good_rows())
     write_table(tmp_path / f"log-2.{ending}", changed(good_rows(), 3, click=5))
-    refused(tmp_path, f"log-2.{ending}, row 4: ", "got 5", tables={"log": {"path": f"log-*.{ending}"}})
+    expect_refused(tmp_path, f"log-2.{ending}, row 4: ", "got 5", tables={"log": {"path": f"log-*.{ending}"}})
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
@@ -184,7 +186,7 @@ def test_lines_that_are_no_json(tmp_path: Path, ending: str) -> None:
     (tmp_path / f"log-1{ending}").write_bytes(write(b"\n".join([*lines[:5], b"", *lines[5:]])))
     (tmp_path / f"log-2{ending}").write_bytes(write(b"\n".join(lines[:2])))
     tables = {"log": {"path": f"log-*{ending}"}}
-    refused(
+    expect_refused(
         tmp_path,
         f'table log, file {tmp_path}/log-1{ending}, row 4: not a JSON object, in line 4: \'{{"user"',
         tables=tables,
@@ -202,7 +204,7 @@ def test_lines_that_are_no_json(tmp_path: Path, ending: str) -> None:
 
 def test_no_line_is_json(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("user,item\nu1,i1\n")
-    refused(tmp_path, "Table 'log'", "no line of", "is a JSON object", tables={"log": {"path": "log.jsonl"}})
+    expect_refused(tmp_path, "Table 'log'", "no line of", "is a JSON object", tables={"log": {"path": "log.jsonl"}})
 
 
 def test_the_place_in_one_of_the_given_tables(tmp_path: Path) -> None:
@@ -210,13 +212,13 @@ def test_the_place_in_one_of_the_given_tables(tmp_path: Path) -> None:
     for name in tables:
         write_table(tmp_path / f"{name}.parquet", changed(good_rows(), 6, click=int(name == "valid") * 4))
     examples = {"table": {name: name for name in tables}, "user": "user", "item": "item", "time": "time"}
-    refused(tmp_path, "table valid", "valid.parquet, row 7: ", tables=tables, examples=examples)
+    expect_refused(tmp_path, "table valid", "valid.parquet, row 7: ", tables=tables, examples=examples)
 
 
 def test_unknown_split(tmp_path: Path) -> None:
     write_table(tmp_path / "log.parquet", changed([{**row, "part": "train"} for row in good_rows()], 2, part="dev"))
     split = {"by": "given", "column": "part"}
-    refused(tmp_path, "row 3: column part: the split must be train, valid or test, got dev", split=split)
+    expect_refused(tmp_path, "row 3: column part: the split must be train, valid or test, got dev", split=split)
 
 
 EVENTS = {"events": {"events": {"table": "events", "user": "user", "item": "item", "time": "time"}}}
@@ -235,7 +237,7 @@ def test_bad_event(tmp_path: Path, values: Row, reason: str) -> None:
     write_table(tmp_path / "log.parquet", good_rows())
     write_table(tmp_path / "events.parquet", changed(good_rows(), 11, **values))
     tables = {name: {"path": f"{name}.parquet"} for name in ("log", "events")}
-    refused(tmp_path, "table events", "events.parquet, row 12: ", reason, tables=tables, **EVENTS)
+    expect_refused(tmp_path, "table events", "events.parquet, row 12: ", reason, tables=tables, **EVENTS)
 
 
 @pytest.mark.parametrize("place", ["catalog", "profiles"])
@@ -253,7 +255,7 @@ def test_keys_that_stand_twice(tmp_path: Path, place: str) -> None:
         place: {"table": "things", "key": "key"},
     }
     reason = f"the {place} must have one row per key; this is another one with key {key}"
-    refused(tmp_path, "table things", "things.csv, row 6: ", reason, **sections)
+    expect_refused(tmp_path, "table things", "things.csv, row 6: ", reason, **sections)
     store = prepare(data_config(**sections), tmp_path / "new", root=tmp_path, on_bad_rows="quarantine")
     assert store.manifest.segments[0].quarantined == 1
     kinds = {example.values["kind"] for example in decode_all(store).values()}
@@ -262,7 +264,7 @@ def test_keys_that_stand_twice(tmp_path: Path, place: str) -> None:
     versioned = {**sections, place: {"table": "things", "key": "key", "valid_from": "since"}}
     prepare(data_config(**versioned), tmp_path / "versioned", root=tmp_path)
     write_table(tmp_path / "things.csv", [*rows, {"key": key, "since": 0, "kind": "other"}])
-    refused(tmp_path, "things.csv, row 6: ", f"{reason}, 0", **versioned)
+    expect_refused(tmp_path, "things.csv, row 6: ", f"{reason}, 0", **versioned)
 
 
 @pytest.mark.parametrize("place", ["catalog", "profiles"])
@@ -276,9 +278,9 @@ def test_bad_entity(tmp_path: Path, place: str) -> None:
         place: {"table": "things", "key": "key"},
     }
     write_table(tmp_path / "things.parquet", changed(rows, 4, key=None))
-    refused(tmp_path, "things.parquet, row 5: column key: the key must not be null", **sections)
+    expect_refused(tmp_path, "things.parquet, row 5: column key: the key must not be null", **sections)
     write_table(tmp_path / "things.parquet", changed(rows, 4, size=INF))
-    refused(tmp_path, "things.parquet, row 5: feature size: NaN or Inf", **sections)
+    expect_refused(tmp_path, "things.parquet, row 5: feature size: NaN or Inf", **sections)
 
 
 def test_a_masked_label_may_be_null(tmp_path: Path) -> None:
@@ -291,4 +293,4 @@ def test_a_masked_label_may_be_null(tmp_path: Path) -> None:
         order = rows[row]["order"]
         assert str(example.labels) == str([float(rows[row]["click"]), NAN if order is None else float(order)])
     write_table(tmp_path / "log.parquet", changed(rows, 3, order=None))
-    refused(tmp_path, "row 4: label order (column order) must be 0 or 1, got null", labels=labels)
+    expect_refused(tmp_path, "row 4: label order (column order) must be 0 or 1, got null", labels=labels)

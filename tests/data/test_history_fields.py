@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data.refusals import good_rows, refused
+from data.refusals import expect_refused, good_rows
 from data.tables import Row, data_config, decode_all, write_table
 from hemix.data.prepare import prepare
 from hemix.errors import ConfigError
@@ -103,11 +103,11 @@ def test_an_unknown_item_feature(tmp_path: Path) -> None:
             f"histories.all.item_features: {name!r} is not a candidate feature from the catalog",
             "item, cost, image",
         ]
-        refused(tmp_path, *words, kind=ConfigError, **sections(item_features=[name]))
+        expect_refused(tmp_path, *words, kind=ConfigError, **sections(item_features=[name]))
 
 
 def test_events_without_any_field(tmp_path: Path) -> None:
     write_tables(tmp_path)
     bare = sections(item_features=[], time_gap=False)
     bare["events"]["log"] = {**bare["events"]["log"], "features": []}
-    refused(tmp_path, "histories.all: its events have no features", "declare", kind=ConfigError, **bare)
+    expect_refused(tmp_path, "histories.all: its events have no features", "declare", kind=ConfigError, **bare)

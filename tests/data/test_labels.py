@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from data.refusals import good_rows, refused
+from data.refusals import expect_refused, good_rows
 from data.tables import Row, data_config, decode_all, make_store, write_table
 from hemix.cli import app
 from hemix.cli.prepare import show_store, store_figures
@@ -123,28 +123,28 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path, bad: float | Non
     rows = [{**row, "price": bad if n == 7 else row["price"]} for n, row in enumerate(good_rows())]
     write_table(tmp_path / "log.parquet", rows)
     label = {"name": "price", "kind": "regression"}
-    refused(tmp_path, "label price (column price) must be a finite number, got", labels=[CLICK, label])
+    expect_refused(tmp_path, "label price (column price) must be a finite number, got", labels=[CLICK, label])
 
 
 def test_values_below_zero_have_no_log(tmp_path: Path) -> None:
     rows = [{**row, "price": row["price"] - 3} for row in good_rows()]
     write_table(tmp_path / "log.parquet", rows)
     label = {"name": "price", "kind": "regression", "loss": "log_squared"}
-    refused(tmp_path, "must be a finite number >= 0 (its loss is log_squared), got -3.0", labels=[CLICK, label])
+    expect_refused(tmp_path, "must be a finite number >= 0 (its loss is log_squared), got -3.0", labels=[CLICK, label])
     make_store(tmp_path, {"log": rows}, labels=[CLICK, {"name": "price", "kind": "regression"}])
 
 
 def test_what_cannot_be_learnt_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "log.parquet", [{**row, "one": 1, "text": ["x"]} for row in good_rows()])
     constant = {"name": "one", "kind": "regression"}
-    refused(tmp_path, "of label 'one' the train split has 40 rows with the value 1.", labels=[CLICK, constant])
+    expect_refused(tmp_path, "of label 'one' the train split has 40 rows with the value 1.", labels=[CLICK, constant])
     rare = [CLICK, {"name": "rare", "sql": "price = 0.5"}, {"name": "after", "sql": "price = 0", "mask": "rare"}]
     masked = [*rare, {"name": "price", "kind": "regression", "mask": "after"}]
-    refused(tmp_path, "The train split has a single class: 0 of its 1 rows have after = 1", labels=masked)
+    expect_refused(tmp_path, "The train split has a single class: 0 of its 1 rows have after = 1", labels=masked)
     twice = [CLICK, {"name": "even", "sql": "price % 1 = 0"}, {"name": "odd", "sql": "price % 1 = 0.5", "mask": "even"}]
-    refused(tmp_path, "0 of its 20 rows have odd = 1", labels=twice)
+    expect_refused(tmp_path, "0 of its 20 rows have odd = 1", labels=twice)
     text = {"name": "text", "kind": "regression"}
-    refused(tmp_path, "label 'text'", "needs a number", labels=[CLICK, text])
+    expect_refused(tmp_path, "label 'text'", "needs a number", labels=[CLICK, text])
 
 
 def test_a_regression_may_stand_first(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.refusals import changed, files_below, good_rows, refused
+from data.refusals import changed, expect_refused, files_below, good_rows
 from data.tables import Row, data_config, decode, make_store, split_of_rows, write_table
 from hemix.data.prepare import prepare
 from hemix.data.store import Store
@@ -222,7 +222,7 @@ def test_rows_without_keys_are_requests_of_their_own(tmp_path: Path) -> None:
 def test_a_split_is_empty(tmp_path: Path, name: str) -> None:
     write_table(tmp_path / "log.parquet", [{**row, "part": "train"} for row in good_rows()])
     split = {"by": "given", "column": "part", "fractions": [0.5, 0.5, 0] if name == "valid" else [0.5, 0, 0.5]}
-    refused(tmp_path, f"The {name} split is empty", "'given' gives it no row", "Change data.split", split=split)
+    expect_refused(tmp_path, f"The {name} split is empty", "'given' gives it no row", "Change data.split", split=split)
 
 
 @pytest.mark.parametrize("click", [0, 1])
@@ -232,7 +232,7 @@ def test_a_split_has_a_single_class(tmp_path: Path, name: str, click: int) -> No
     rows = [{**row, "click": click if row["part"] == name else row["click"]} for row in rows]
     write_table(tmp_path / "log.parquet", rows)
     words = f"The {name} split has a single class: {20 * click} of its 20 rows have click = 1"
-    refused(tmp_path, words, "data.split", split={"by": "given", "column": "part"})
+    expect_refused(tmp_path, words, "data.split", split={"by": "given", "column": "part"})
 
 
 @pytest.mark.parametrize("order", [0, 1])
@@ -245,7 +245,9 @@ def test_every_label_has_both_classes_in_training(tmp_path: Path, order: int) ->
     }
     everywhere_same = [{**row, "order": order} for row in rows]
     write_table(tmp_path / "log.parquet", everywhere_same)
-    refused(tmp_path, f"The train split has a single class: {10 * order} of its 10 rows have order = 1", **settings)
+    expect_refused(
+        tmp_path, f"The train split has a single class: {10 * order} of its 10 rows have order = 1", **settings
+    )
     # two clicked training rows that differ; none are left elsewhere
     mixed = changed(changed(everywhere_same, 1, order=0), 7, order=1)
     write_table(tmp_path / "log.parquet", mixed)
@@ -290,7 +292,7 @@ def test_an_appended_day_of_one_class_joins_older_ones(tmp_path: Path) -> None:
 
 def test_all_rows_at_one_time(tmp_path: Path) -> None:
     write_table(tmp_path / "log.parquet", [{**row, "time": 7} for row in good_rows()])
-    refused(tmp_path, "The valid split is empty", "'time'", split={"by": "time"})
+    expect_refused(tmp_path, "The valid split is empty", "'time'", split={"by": "time"})
 
 
 @pytest.mark.parametrize(
