@@ -87,7 +87,7 @@ def test_a_block_of_the_guide_prepares(block, folder, tmp_path):
     assert all(store.split(name).num_rows > 0 for name in ("train", "valid", "test"))
 
 
-def test_every_kind_of_feature_and_draw_is_shown():
+def test_every_kind_of_feature_label_and_draw_is_shown():
     shown = set(re.findall(r"kind: (\w+)", GUIDE.read_text("utf-8")))
     assert shown == {
         "categorical",
@@ -99,6 +99,7 @@ def test_every_kind_of_feature_and_draw_is_shown():
         "vector",
         "window_count",
         *("uniform", "popularity", "nearby"),
+        "regression",
     }
 
 
