@@ -56,13 +56,13 @@ def test_measured_once_then_by_finished_runs(tmp_path: Path, store: str) -> None
 
 @pytest.mark.usefixtures("in_process")
 def test_a_dry_run_prints_the_cost_and_runs_nothing(tmp_path: Path, store: str) -> None:
-    path = write_study(tmp_path / "in")
+    path = write_study(tmp_path / "in", seeds=[2])
     words = ["study", "run", str(path), "--out", str(tmp_path / "out"), "--data", store, "--jobs", "2"]
     shown = CliRunner().invoke(app, [*words, "--dry-run", "--json", str(tmp_path / "cost.json")])
     assert shown.exit_code == 0, shown.output
-    assert re.search(r"narrow +runs +2 +[\d.]+ s +[\d.]+ s +a short run", shown.output)
+    assert re.search(r"narrow +runs +1 +[\d.]+ s +[\d.]+ s +a short run", shown.output)
     assert re.search(r"0 runs are done\. Left: [\d.]+ s of work, about [\d.]+ s with 2 jobs\.", shown.output)
-    assert [each["left"] for each in json.loads((tmp_path / "cost.json").read_text())] == [2, 2]
+    assert [each["left"] for each in json.loads((tmp_path / "cost.json").read_text())] == [1, 1]
     assert not (tmp_path / "out" / "runs").exists()
     refused = CliRunner().invoke(app, [*words, "--budget-hours", "0.0000001"])
     assert refused.exit_code == 2
@@ -70,7 +70,7 @@ def test_a_dry_run_prints_the_cost_and_runs_nothing(tmp_path: Path, store: str) 
     assert done.exit_code == 0, done.output
     assert "wide, seed 2: test auc 0." in done.output
     again = CliRunner().invoke(app, words)
-    assert "nothing is left to do; 4 runs are in" in again.output
+    assert "nothing is left to do; 2 runs are in" in again.output
     report = CliRunner().invoke(app, ["study", "report", str(path), "--out", str(tmp_path / "out")])
     assert report.exit_code == 0, report.output
     assert "| wide - narrow |" in report.output

@@ -96,7 +96,7 @@ def test_what_is_missing_is_said(done: Prepared, tmp_path: Path) -> None:
 def test_a_scaling_study(tmp_path: Path, store: str) -> None:
     grid = {"model.top_hidden": [[4], [8], [16], [32]]}
     path = write_study(
-        tmp_path / "in", kind="scaling", cells={"flat": {}}, grid=grid, metrics=["ne", "auc"], baselines=[]
+        tmp_path / "in", kind="scaling", cells={"flat": {}}, grid=grid, metrics=["ne", "auc"], baselines=[], seeds=[1]
     )
     prepared = open_study(path, tmp_path / "out", data=[store])
     assert go(prepared)[1] == []
@@ -112,6 +112,7 @@ def test_a_scaling_study(tmp_path: Path, store: str) -> None:
     assert [(law.family, law.metric, law.sizes) for law in found.laws] == [
         ("flat", name, tuple(map(int, sizes))) for name in ("ne", "auc")
     ]
+    assert {law.reason for law in found.laws} == {"a size has one seed, so the noise is not known"}
     written = write_report(found)
     assert "| family | metric | exponent |" in written[0].read_text()
     assert (prepared.places.out / "pictures" / "scaling-ne.png").is_file()

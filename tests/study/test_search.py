@@ -83,13 +83,14 @@ def test_the_best_is_by_the_monitor_and_of_equal_ones_the_first(tmp_path: Path) 
 
 @pytest.mark.usefixtures("in_process")
 def test_trials_first_then_seeds_with_the_best_settings(tmp_path: Path, store: str) -> None:
-    prepared = open_study(write_study(tmp_path / "in", search=SEARCH), tmp_path / "out", data=[store])
+    prepared = open_study(write_study(tmp_path / "in", search=SEARCH, seeds=[1]), tmp_path / "out", data=[store])
     starts, failures = go(prepared)
     assert failures == []
     assert starts[:3] == ["narrow, trial 0", "narrow, trial 1", "narrow, trial 2"]
-    assert sorted(starts[-4:]) == ["narrow, seed 1", "narrow, seed 2", "wide, seed 1", "wide, seed 2"]
+    assert {"narrow, seed 1", "wide, seed 1"} < set(starts)
+    assert starts.index("narrow, seed 1") > starts.index("narrow, trial 2")
     entries = prepared.entries()
-    assert len(of(entries, "test")) == 4
+    assert len(of(entries, "test")) == 2
     for plan in prepared.plans():
         trials = [each for each in entries if each.cell == plan.cell.name and each.trial is not None]
         best = max(trials, key=lambda each: each.figures["auc"])

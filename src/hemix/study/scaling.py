@@ -2,10 +2,11 @@
 
     metric = c + a * N^-b           N: dense parameters
 
-The exponent b is searched on a grid and (c, a) follow by least squares (variable projection, Golub & Pereyra 1973), so
-that the fit has no start values and no local minima. The interval is a parametric bootstrap over seeds: each draw adds
-normal noise to the means, with the pooled standard deviation of the seeds; that is known from few seeds only, and so is
-drawn too (from its scaled inverse chi-square distribution). Noise is taken to be equal at all sizes.
+The exponent b is searched on a grid, and between its points by a parabola; (c, a) follow by least squares (variable
+projection, Golub & Pereyra 1973): there are no start values and no local minima. The interval is a parametric
+bootstrap over seeds: each draw adds normal noise to the means, with the pooled standard deviation of the seeds; that
+is known from few seeds only, and so is drawn too (from its scaled inverse chi-square distribution). Noise is taken to
+be equal at all sizes.
 """
 
 import math
@@ -19,7 +20,7 @@ from hemix.evaluate.report import Number
 from hemix.ledger import Entry
 from hemix.training.config import higher_is_better
 
-EXPONENTS = np.geomspace(0.01, 3.0, 240)
+EXPONENTS = np.geomspace(0.01, 3.0, 100)
 MIN_SIZES = 4
 """Below it three numbers would be fitted to three points."""
 SPREADS = 5.0
@@ -57,17 +58,27 @@ def fit(
 ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
     """Exponent, limit and scale of the least-squares power law of each draw."""
     unit = sizes / np.exp(np.log(sizes).mean())  # near 1: N^-b is well scaled for every b
-    best = np.full(len(values), np.inf)
-    found = np.zeros((3, len(values)))
-    for exponent in EXPONENTS:
+    errors = np.empty((len(EXPONENTS), len(values)))
+    for place, exponent in enumerate(EXPONENTS):
         design = np.stack([np.ones_like(unit), unit**-exponent], axis=1)
-        solution = np.linalg.pinv(design) @ values.T
-        error = ((design @ solution - values.T) ** 2).sum(axis=0)
-        better = error < best
-        best[better] = error[better]
-        found[:, better] = np.stack([np.full(better.sum(), exponent), *solution[:, better]])
-    exponent, limit, scale = found
+        errors[place] = ((values.T - design @ (np.linalg.pinv(design) @ values.T)) ** 2).sum(axis=0)
+    exponent = _lowest(errors)
+    powers = unit ** -exponent[:, None]
+    centred = powers - powers.mean(axis=1, keepdims=True)
+    scale = (centred * values).sum(axis=1) / (centred**2).sum(axis=1)
+    limit = values.mean(axis=1) - scale * powers.mean(axis=1)
     return exponent, limit, scale * (sizes[0] / unit[0]) ** exponent
+
+
+def _lowest(errors: Float[np.ndarray, "exponents draws"]) -> Float[np.ndarray, " draws"]:
+    """The exponent of the least error of each draw, between the points of the grid by a parabola."""
+    best = errors.argmin(axis=0)
+    inner = np.clip(best, 1, len(EXPONENTS) - 2)
+    before, at, after = (np.take_along_axis(errors, (inner + step)[None], axis=0)[0] for step in (-1, 0, 1))
+    bend = before - 2 * at + after
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.where((best == inner) & (bend > 0), 0.5 * (before - after) / bend, 0.0)
+    return EXPONENTS[best] * (EXPONENTS[1] / EXPONENTS[0]) ** shift
 
 
 def law(family: str, metric: str, points: Mapping[int, Sequence[float]], *, seed: int = 0) -> Law:
