@@ -14,6 +14,7 @@ BENCHMARKS = (
     "bench_metrics.py",
     "bench_memory.py",
     "bench_world.py",
+    "bench_explain.py",
 )
 
 

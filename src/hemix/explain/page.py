@@ -256,6 +256,6 @@ def _mark(cost: tuple[float, float, float], low: float, high: float, established
     bar = "" if math.isnan(cost[1]) else f'<path class="bar" d="M{at(cost[1]):.1f} 8H{at(cost[2]):.1f}"/>'
     kind = "first" if established else "even"
     return (
-        f'<svg class="mark {kind}" viewBox="0 0 200 16" aria-hidden="true"><path class="whole" d="M{at(0):.1f} 0V16"/>'
-        f'{bar}<circle cx="{at(cost[0]):.1f}" cy="8" r="3.5"/></svg>'
+        f'<svg class="mark {kind}" viewBox="0 0 200 16" aria-hidden="true">'
+        f'<path class="whole" d="M{at(0.0):.1f} 0V16"/>{bar}<circle cx="{at(cost[0]):.1f}" cy="8" r="3.5"/></svg>'
     )

@@ -68,7 +68,7 @@ def events(contributions: Mapping[str, Sequence[float]], rows: Sequence[str], we
             last.set_title("Where each query looks")
 
     if not len(rows):
-        return draw_svg(9.6, 2.2, 1, draw, heights=(1,))
+        return draw_svg(9.6, 2.2, 1, draw, heights=(1.0,))
     below = 0.3 + 0.2 * len(rows)
     return draw_svg(9.6, 2.6 + below, 2, draw, heights=(1.5, below))
 
