@@ -64,7 +64,6 @@ def write_tables(folder: Path) -> None:
     log, shown = [], []
     for user in range(USERS):
         start = 1_700_000_000 + draw.randrange(86_400)
-        liked = set(draw.sample(range(CATEGORIES), 10))
         log += [
             [f"u{user}", f"i{draw.randrange(ITEMS)}", start + 600 * event, draw.choice("abc")]
             for event in range(EVENTS)
@@ -72,7 +71,12 @@ def write_tables(folder: Path) -> None:
         for request in range(REQUESTS):
             time_ = start + 600 * EVENTS + 3600 * request
             shown += [
-                [f"u{user}", f"i{item}", time_, int(draw.random() < (0.6 if categories[item] in liked else 0.1))]
+                [
+                    f"u{user}",
+                    f"i{item}",
+                    time_,
+                    int(draw.random() < (0.6 if categories[item] < CATEGORIES // 5 else 0.1)),
+                ]
                 for item in draw.sample(range(ITEMS), CANDIDATES)
             ]
     write(folder / "log.csv", ["user", "item", "time", "action"], log)
@@ -93,7 +97,7 @@ def make_runs(folder: Path) -> None:
     for name, model in MODELS.items():
         values = {"name": name, "data": DATA, "model": model}
         experiment = Experiment.model_validate(
-            {**values, "train": {"batch_size": 500, "max_steps": 40, "table_lr": 0.1}}
+            {**values, "train": {"batch_size": 500, "max_steps": 32, "table_lr": 0.2}}
         )
         if not (folder / "store").exists():
             prepare(experiment.data, folder / "store", root=folder)

@@ -37,7 +37,7 @@ def test_importance_finds_the_causes(models: dict[str, ModelReport]) -> None:
 
 def test_the_colour_moves_the_score(runs: dict[str, Run], shop: Store) -> None:
     """In every request looked at, by contributions and by both ablations."""
-    for row in range(0, 100, 25):
+    for row in (0, 100):
         (found,) = explain_request(runs["hemix"], f"row={row}").explained
         for size in ("contribution", "against_mean", "against_null"):
             top = max(found.fields, key=lambda field: abs(getattr(field, size)))
@@ -48,7 +48,7 @@ def test_the_colour_moves_the_score(runs: dict[str, Run], shop: Store) -> None:
 def test_the_like_moves_the_score(runs: dict[str, Run], shop: Store) -> None:
     """Where there is one like among the last three events, it contributes most of all events."""
     hits = 0
-    rows = islice((row for row in range(0, 200, 3) if one_like(shop, row)), 8)
+    rows = islice((row for row in range(0, 200, 3) if one_like(shop, row)), 4)
     for row in rows:
         report = explain_request(runs["hemix"], f"row={row}", task="by_like")
         (found,) = report.explained
@@ -59,7 +59,7 @@ def test_the_like_moves_the_score(runs: dict[str, Run], shop: Store) -> None:
         hits += effect.events[like] > max(others)
         assert effect.without_event[like] > 0
         assert max(effect.fields, key=lambda field: abs(field.contribution)).name == "action"
-    assert hits >= 7
+    assert hits == 4
 
 
 def one_like(shop: Store, row: int) -> bool:

@@ -16,6 +16,7 @@ from hemix.explain.report import (
     Importance,
     ModelReport,
     RequestReport,
+    residual_text,
     shown,
     signed,
     strongest,
@@ -63,12 +64,11 @@ def _tiles(report: RequestReport, found: Explained) -> str:
     label = "" if found.label is None else f", label {found.label:g}"
     where = f"place {found.place} of {report.candidates}" if found.row is not None else f"would be place {found.place}"
     gained = found.logit - found.baseline
-    share = abs(found.residual / gained) if gained else 0.0
     tiles = [
         (f"Item {found.item}", f"{found.probability:.4f}", f"{where}{label}"),
         ("Logit", f"{found.logit:+.4f}", "log odds"),
         ("Baseline", f"{found.baseline:+.4f}", "logit at the mean vectors of training"),
-        ("Explained", f"{gained:+.4f}", f"residual {share:.2%} after {found.steps} steps"),
+        ("Explained", f"{gained:+.4f}", f"residual {residual_text(found)} after {found.steps} steps"),
     ]
     parts = (f"<div><b>{escape(a)}</b><strong>{b}</strong><i>{escape(c)}</i></div>" for a, b, c in tiles)
     return f'<section class="tiles">{"".join(parts)}</section>'

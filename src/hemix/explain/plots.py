@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 POSITIVE, NEGATIVE = (31, 111, 235), (217, 98, 43)
 """Colours of pixels, which cannot follow the page: both are seen on light and on dark paper."""
 LINES_UP_TO = 60
-"""Events that are drawn as separate bars; more become steps."""
+"""Events that are drawn as separate bars; more become an area, or lines where two candidates are compared."""
 BAR = 0.24
 """Height of one bar, inches."""
 
@@ -52,8 +52,11 @@ def events(contributions: Mapping[str, Sequence[float]], rows: Sequence[str], we
                 width = 0.8 / len(contributions)
                 shift = (number - (len(contributions) - 1) / 2) * width
                 axes[0].bar(steps + shift, values, width=width * 0.92, color=colour, label=label)
+            elif len(contributions) > 1:
+                axes[0].step(steps, values, where="mid", color=colour, linewidth=1, label=label)
             else:
                 axes[0].fill_between(steps, values, step="mid", color=colour, alpha=0.8, linewidth=0, label=label)
+        axes[0].set_axisbelow(True)
         axes[0].axhline(0, color=INK, linewidth=0.8)
         axes[0].set(title="What each event adds", ylabel="logit")
         if len(contributions) > 1:

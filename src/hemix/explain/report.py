@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from hemix.config import Config
 from hemix.data.decode import Value
 
+LITTLE = 1e-3
+"""A difference of logits of which shares say nothing."""
+
 
 class FieldEffect(Config):
     """One field of the request or the candidate: what it adds, and what taking it away would do (logits)."""
@@ -211,6 +214,12 @@ def strongest(series: Sequence[Sequence[float]], count: int) -> list[int]:
     """
     sizes = [max(abs(value) for value in values) for values in zip(*series, strict=True)]
     return sorted(range(len(sizes)), key=lambda place: (-sizes[place], place))[:count]
+
+
+def residual_text(found: Explained) -> str:
+    """The residual as a share of what is explained; as it is where that is next to nothing."""
+    gained = found.logit - found.baseline
+    return f"{abs(found.residual / gained):.2%}" if abs(gained) >= LITTLE else f"{found.residual:+.6f}"
 
 
 def signed(value: float) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hemix.evaluate.tables import title_of
-from hemix.explain.report import ModelReport, RequestReport, shown, signed, strongest, values_of
+from hemix.explain.report import ModelReport, RequestReport, residual_text, shown, signed, strongest, values_of
 
 MOST_EVENTS = 8
 MOST_DIFFERENCES = 12
@@ -29,8 +29,7 @@ def _scores(report: RequestReport) -> Table:
         gained = found.logit - found.baseline
         label = "-" if found.label is None else f"{found.label:g}"
         place = str(found.place) if found.row is not None else f"({found.place})"
-        share = "-" if not gained else f"{abs(found.residual / gained):.2%}"
-        figures = [signed(found.logit), signed(found.baseline), signed(gained), share]
+        figures = [signed(found.logit), signed(found.baseline), signed(gained), residual_text(found)]
         table.add_row(Text(found.item), f"{found.probability:.4f}", place, label, *figures)
     return table
 
