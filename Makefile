@@ -20,7 +20,7 @@ help:  ## List the targets
 	@touch .venv.stamp
 
 demo: .venv.stamp  ## Train and compare three models on MovieLens-100K (about five minutes)
-	$(BIN)/hemix demo --dir $(DEMO_DIR)
+	OMP_NUM_THREADS=1 $(BIN)/hemix demo --dir $(DEMO_DIR)
 
 test: .venv.stamp  ## Run the fast tests (under four minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
@@ -42,7 +42,7 @@ bench: .venv.stamp  ## Measure data preparation, loading and training; writes be
 
 readme: .venv.stamp  ## Run the demo from the start and put its output and plot into README.md
 	rm -rf build/readme && mkdir -p build/readme/demo
-	cd build/readme && ../../$(BIN)/hemix demo --dir demo --json demo/figures.json > output.txt && mv output.txt demo/
+	cd build/readme && OMP_NUM_THREADS=1 ../../$(BIN)/hemix demo --dir demo --json demo/figures.json > output.txt && mv output.txt demo/
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/write_readme.py build/readme/demo
 
 clean:  ## Remove the environment and all caches
