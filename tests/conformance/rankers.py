@@ -1,7 +1,11 @@
 """The rankers that every model must offer for the conformance tests: small, at least one per entry of `MODELS`."""
 
+import torch
+
+from hemix.batch import Inputs
 from hemix.models import MODELS, DINConfig, DLRMConfig, HeMixConfig, ModelConfig
 from hemix.nn.towers import MMoEConfig, PLEConfig
+from hemix.ranker import Ranker, build_ranker
 
 HEMIX = HeMixConfig(
     embedding_dim=8,
@@ -59,3 +63,15 @@ CONFIGS: dict[str, ModelConfig] = {
     ),
 }
 assert {config.name for config in CONFIGS.values()} == set(MODELS)
+
+
+def perturbed_ranker(name: str, inputs: Inputs, *, by: float) -> Ranker:
+    """A ranker none of whose parameters is at its start value, but padding, which stays zero."""
+    ranker = build_ranker(inputs, CONFIGS[name], seed=1)
+    random = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in ranker.parameters():
+            parameter += by * torch.randn(parameter.shape, generator=random)
+        for table in ranker.embedding.tables:
+            table[0] = 0.0
+    return ranker

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conformance.rankers import CONFIGS, HEMIX
+from conformance.rankers import CONFIGS, HEMIX, perturbed_ranker
 from factories import make_batch, make_inputs, take_candidates, take_requests
 from hemix.batch import Batch, Columns, History, Inputs
 from hemix.models import ModelConfig
@@ -25,13 +25,7 @@ COUNTS = (1, 4, 2, 7, 1, 3)
 @pytest.fixture(params=CONFIGS, scope="module")
 def ranker(request: pytest.FixtureRequest) -> Ranker:
     """In evaluation, with running statistics and biases that are not at their start values."""
-    ranker = build_ranker(INPUTS, CONFIGS[request.param], seed=1)
-    random = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in ranker.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=random)
-        for table in ranker.embedding.tables:
-            table[0] = 0.0
+    ranker = perturbed_ranker(request.param, INPUTS, by=0.1)
     ranker(make_batch(INPUTS, counts=COUNTS))
     return ranker.eval()
 

@@ -202,7 +202,8 @@ def test_column_is_named_twice(tmp_path: Path, name: str, twin: str) -> None:
 def test_a_number_after_a_name_is_no_twin(tmp_path: Path) -> None:
     """`price` and `price_1` are two columns, as their header says."""
     write_table(tmp_path / "log.csv", [{**row, "price_1": 1} for row in good_rows()])
-    prepare(data_config(tables=CSV, **features(PRICE)), tmp_path / "store", root=tmp_path)
+    store = prepare(data_config(tables=CSV, **features(PRICE)), tmp_path / "store", root=tmp_path)
+    assert "price_1" in store.manifest.raw_columns["log"]
 
 
 @pytest.mark.parametrize("column", ["price", "empty"])

@@ -205,7 +205,7 @@ def test_texts_that_look_like_numbers(tmp_path: Path) -> None:
         assert [example.values["user"] for _, example in sorted(decode(found.view).items())] == ["007", UNKNOWN]
 
 
-def refuse(store: Store, folder: Path, name: str, *words: str) -> None:
+def expect_refused(store: Store, folder: Path, name: str, *words: str) -> None:
     with pytest.raises(InputError) as caught, rows_to_score(store, Table(path=name), folder):
         raise AssertionError("not refused")
     assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
@@ -215,7 +215,7 @@ def refuse(store: Store, folder: Path, name: str, *words: str) -> None:
 def test_a_column_is_missing(store: Store, tmp_path: Path, column: str) -> None:
     rows = [{key: value for key, value in row.items() if key != column} for row in without_labels(raw_rows())]
     write_table(tmp_path / "new.csv", rows)
-    refuse(store, tmp_path, "new.csv", f"needs column {column!r}", "new.csv", "not have; the columns are: ")
+    expect_refused(store, tmp_path, "new.csv", f"needs column {column!r}", "new.csv", "not have; the columns are: ")
 
 
 @pytest.mark.parametrize(
@@ -229,15 +229,15 @@ def test_a_column_is_missing(store: Store, tmp_path: Path, column: str) -> None:
 def test_bad_rows(store: Store, tmp_path: Path, values: Row, reason: str) -> None:
     rows = without_labels(raw_rows())
     write_table(tmp_path / "new.parquet", [*rows[:5], {**rows[5], **values}, *rows[6:]])
-    refuse(store, tmp_path, "new.parquet", "new.parquet, row 6: ", reason)
+    expect_refused(store, tmp_path, "new.parquet", "new.parquet, row 6: ", reason)
 
 
 def test_bad_files(store: Store, tmp_path: Path) -> None:
-    refuse(store, tmp_path, "nowhere.csv", "no file at", "nowhere.csv")
+    expect_refused(store, tmp_path, "nowhere.csv", "no file at", "nowhere.csv")
     (tmp_path / "empty.csv").touch()
-    refuse(store, tmp_path, "empty.csv", "empty.csv is empty (0 bytes)")
+    expect_refused(store, tmp_path, "empty.csv", "empty.csv is empty (0 bytes)")
     (tmp_path / "header.csv").write_text("user,item,time,device,price\n")
-    refuse(store, tmp_path, "header.csv", "header.csv has columns but no row")
+    expect_refused(store, tmp_path, "header.csv", "header.csv has columns but no row")
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from conformance.rankers import CONFIGS
+from conformance.rankers import perturbed_ranker
 from explain.test_gradients import means
 from factories import make_batch, make_inputs, take_requests
 from hemix.batch import NULL_ID, PADDING_ID, Batch, Columns, FieldSpec, History
 from hemix.explain.ablation import ablate
 from hemix.explain.probe import Probe
-from hemix.ranker import Ranker, build_ranker, score_embedded
+from hemix.ranker import Ranker, score_embedded
 
 INPUTS = make_inputs()
 LENGTHS = {"global": (5, 4, 1), "real_time": (2, 3, 0)}
@@ -20,14 +20,7 @@ LENGTHS = {"global": (5, 4, 1), "real_time": (2, 3, 0)}
 
 @pytest.fixture(params=["hemix", "din", "dlrm"], scope="module")
 def ranker(request: pytest.FixtureRequest) -> Ranker:
-    ranker = build_ranker(INPUTS, CONFIGS[request.param], seed=1)
-    random = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in ranker.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=random)
-        for table in ranker.embedding.tables:
-            table[0] = 0.0
-    return ranker.eval()
+    return perturbed_ranker(request.param, INPUTS, by=0.2).eval()
 
 
 def null(columns: Columns, field: FieldSpec) -> Columns:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from conformance.rankers import CONFIGS
+from conformance.rankers import CONFIGS, perturbed_ranker
 from factories import make_batch, make_inputs, take_requests
 from hemix.explain.baseline import Baseline
 from hemix.explain.gradients import integrated_gradients
@@ -17,7 +17,7 @@ from hemix.explain.probe import Probe, Variants
 from hemix.nn.cost import Cost
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
-from hemix.ranker import Embedded, Ranker, build_ranker, score_embedded
+from hemix.ranker import Embedded, Ranker, score_embedded
 
 INPUTS = make_inputs()
 
@@ -85,13 +85,7 @@ def test_a_history_without_events() -> None:
 
 @pytest.fixture(params=CONFIGS, scope="module")
 def ranker(request: pytest.FixtureRequest) -> Ranker:
-    ranker = build_ranker(INPUTS, CONFIGS[request.param], seed=1)
-    random = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in ranker.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=random)
-        for table in ranker.embedding.tables:
-            table[0] = 0.0
+    ranker = perturbed_ranker(request.param, INPUTS, by=0.2)
     ranker(make_batch(INPUTS, counts=(9, 9)))
     return ranker.eval()
 

@@ -24,7 +24,7 @@ from hemix.data.expressions import (
     time_column,
     wrong_type,
 )
-from hemix.data.sources import Sources, quote
+from hemix.data.sources import Sources, literal, quote
 from hemix.errors import ConfigError
 from hemix.features import (
     Categorical,
@@ -308,9 +308,9 @@ class _Planner:
                 sql = log_bucket_sql(f"(t.{TIME} - {since}) / 1000000.0")
                 parts.append(
                     Part(
-                        name=f"{name}_since", block=own, sql=sql, coding="direct", num_direct=NUM_GAP_BUCKETS,
-                        table=f"{name}_since", dim=feature.dim, joined=joined, raw=None if joined else raw,
-                        micros=micros,
+                        name=f"{name}_since", block=own, sql=sql, micros=micros, coding="direct",
+                        num_direct=NUM_GAP_BUCKETS, table=f"{name}_since", dim=feature.dim, joined=joined,
+                        raw=None if joined else raw,
                     )
                 )  # fmt: skip
                 if feature.column is not None:
@@ -363,8 +363,8 @@ def _categorical(
     many = isinstance(feature, MultiCategorical)
     if isinstance(feature, MultiCategorical):
         if feature.delimiter is not None:
-            cut = feature.delimiter.replace("'", "''")
-            text = f"list_filter(list_transform(string_split({text}, '{cut}'), lambda v: trim(v)), lambda v: v <> '')"
+            cut = f"string_split({text}, {literal(feature.delimiter)})"
+            text = f"list_filter(list_transform({cut}, lambda v: trim(v)), lambda v: v <> '')"
         elif kind.endswith("]"):
             texts = f"list_transform({value}, lambda v: {text_sql('v', kind.rpartition('[')[0])})"
             text = f"list_filter({texts}, lambda v: v IS NOT NULL)"

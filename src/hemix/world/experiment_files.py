@@ -8,21 +8,9 @@ from hemix.world.choice import CLICK_PARTS, ORDER_PARTS
 from hemix.world.moments import TIME_ZONE
 
 MODELS: dict[str, dict[str, Any]] = {
-    "hemix": {
-        "name": "hemix",
-        "embedding_dim": 16,
-        "num_dynamic_global": 2,
-        "num_dynamic_real_time": 2,
-        "num_fixed_global": 2,
-        "num_fixed_real_time": 2,
-        "token_dim": 32,
-        "num_blocks": 2,
-        "mixing_rank": 16,
-        "ffn_expansion": 2,
-        "tower_hidden": [64, 32],
-    },
-    "dlrm": {"name": "dlrm", "embedding_dim": 16, "bottom_hidden": [64], "top_hidden": [256, 128]},
-    "din": {"name": "din", "embedding_dim": 16, "attention_hidden": [64], "hidden": [200, 80]},
+    "hemix": {"name": "hemix", "preset": "tiny"},
+    "dlrm": {"name": "dlrm"},
+    "din": {"name": "din"},
 }
 """The small models of the recipes, which stand in a later layer; a test holds them equal."""
 TRAIN = {"batch_size": 1024, "epochs": 2, "table_lr": 0.05}
