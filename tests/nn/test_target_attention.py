@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from hemix.nn import target_attention
 from hemix.nn.fields import Fields, Layout
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
@@ -57,3 +58,26 @@ def test_no_events_no_interest(softmax: bool) -> None:
     module = TargetAttention(["item"], EVENTS, (4,), softmax=softmax)
     assert attend(module, [2.0], [[5.0, 3.0]], length=0) == [[0.0, 0.0]]
     assert attend(module, [2.0], [], length=0) == [[0.0, 0.0]]
+
+
+def test_chunks_of_like_histories_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of every length worked on together, two at a time, against each on its own: values and gradients."""
+    torch.manual_seed(0)
+    module = TargetAttention(["item"], EVENTS, (4, 3), "prelu").double()
+    lengths = torch.tensor([3, 0, 7, 1, 7, 5, 2])
+    events = torch.randn(7, 7, 2, dtype=torch.float64)
+    queries = torch.randn(14, 1, dtype=torch.float64)
+
+    def interests(first: int, last: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        attended = torch.arange(7)[None] < lengths[first:last, None]
+        encoded = module.encode(Fields(values=events[first:last], widths=(1, 1), names=EVENTS.names), attended)
+        candidates = Fields(values=queries[2 * first : 2 * last], widths=(1,), names=("item",))
+        found = module(candidates, encoded, Ragged(torch.arange(0, 2 * (last - first) + 1, 2), 2 * (last - first)))
+        return found, list(torch.autograd.grad(found.square().sum(), list(module.parameters())))
+
+    apart = [interests(request, request + 1) for request in range(7)]
+    monkeypatch.setattr(target_attention, "CHUNK", 2 * 2 * 7 * 4)
+    together, gradients = interests(0, 7)
+    torch.testing.assert_close(together, torch.cat([found for found, _ in apart]))
+    for place, gradient in enumerate(gradients):
+        torch.testing.assert_close(gradient, torch.stack([own[place] for _, own in apart]).sum(0))

@@ -94,15 +94,25 @@ class TargetAttention(nn.Module):
         projected: Float[Tensor, "B T H"],
         attended: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B C E"]:
-        """Chunk by chunk; `split` rather than slices, whose gradients would each fill a whole tensor."""
+        """Chunk by chunk, requests with like histories together, each chunk as long as its longest history.
+
+        `split` rather than slices of the whole, whose gradients would each fill a whole tensor.
+        """
         per_candidate = projected.shape[1] * projected.shape[2]
         candidates = min(queries.shape[1], max(1, CHUNK // per_candidate))
         requests = max(1, CHUNK // (per_candidate * candidates))
+        ends = (attended * torch.arange(1, attended.shape[1] + 1, device=attended.device)).amax(dim=1)
+        order = torch.argsort(ends, stable=True)
         pooled = []
-        for parts in zip(*(x.split(requests) for x in (queries, events, projected, attended)), strict=True):
-            chunks = [self._pool_chunk(chunk, *parts[1:]) for chunk in parts[0].split(candidates, dim=1)]
+        for part in zip(
+            *(x.index_select(0, order).split(requests) for x in (queries, events, projected, attended, ends)),
+            strict=True,
+        ):
+            length = max(1, int(part[-1][-1]))
+            own = [x[:, :length] for x in part[1:-1]]
+            chunks = [self._pool_chunk(chunk, *own) for chunk in part[0].split(candidates, dim=1)]
             pooled.append(torch.cat(chunks, dim=1))
-        return torch.cat(pooled)
+        return torch.cat(pooled).index_select(0, torch.argsort(order))
 
     def _pool_chunk(
         self,
