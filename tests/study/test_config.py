@@ -47,8 +47,19 @@ def test_cells_times_grid_and_stores(tmp_path: Path) -> None:
     ]
 
 
+def test_the_family_is_what_stands_before_the_slash(tmp_path: Path) -> None:
+    cells = {
+        "deep/1": {},
+        "deep/2": {"set": {"model.embedding_dim": 8}},
+        "own": {"family": "x", "set": {"model.embedding_dim": 16}},
+    }
+    study = tiny(tmp_path, cells=cells, baselines=[])
+    assert [cell.family for cell in study.cells] == ["deep", "deep", "x"]
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"sseds": [1]}, r"unknown key 'sseds'\. Did you mean 'seeds'\?"),
+    ({"outside": ["narrow"]}, r"outside: 'narrow' is also a cell; a name stands for one system"),
     ({"baselines": ["narow"]}, r"Unknown cell 'narow'; available: narrow, wide\. Did you mean 'narrow'\?"),
     ({"cells": {"a": {"set": {"model.embeding_dim": 8}}}}, r"cell 'a': unknown key 'model\..*embeding_dim'\. Did you"),
     ({"cells": {"a": {"sett": {}}}}, r"unknown key 'cells\.a\.sett'\. Did you mean 'set'"),

@@ -78,6 +78,18 @@ def test_without_the_runs_the_kept_differences_are_shown(done: Prepared, tmp_pat
     assert "No predictions in" in markdown(find(done.study, elsewhere))
 
 
+def test_a_system_of_another_program_stands_beside_the_cells(done: Prepared, tmp_path: Path) -> None:
+    """Here the lines and predictions of the cell `wide` under another name, which no cell of this study has."""
+    beside = tiny(tmp_path / "beside", cells={"narrow": {}}, outside=["trees"], baselines=["trees"])
+    lines = done.places.ledger.read_text().replace('"cell":"wide"', '"cell":"trees"')
+    places = Places(out=done.places.out, ledger=tmp_path / "tiny.jsonl")
+    places.ledger.write_text(lines)
+    found = find(beside, places)
+    assert list(found.runs) == ["narrow", "trees"]
+    assert [system.name for comparison in found.comparisons for system in comparison.systems] == ["trees", "narrow"]
+    assert "| narrow - trees |" in markdown(found)
+
+
 def test_what_is_missing_is_said(done: Prepared, tmp_path: Path) -> None:
     cells = {"narrow": {}, "wide": {"set": {"model.embedding_dim": 8}}, "new": {"set": {"model.embedding_dim": 2}}}
     more = tiny(tmp_path / "more", seeds=[1, 2, 3], cells=cells)

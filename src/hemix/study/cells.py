@@ -85,7 +85,7 @@ def _expand(config: StudyConfig) -> Iterator[tuple[str, CellConfig]]:
                 raise ConfigError(f"A name stands for one cell; the grid makes {name!r} twice. Keep each value once.")
             names[name] = 1
             store = point.pop(STORE_AXIS, cell.store)
-            family = cell.family or base or None
+            family = cell.family or base.partition("/")[0] or None
             yield name, cell.model_copy(update={"set": {**cell.set, **point}, "store": store, "family": family})
 
 
@@ -141,6 +141,10 @@ def _at(where: str, error: ConfigError) -> ConfigError:
 
 def _check_names(config: StudyConfig, cells: tuple[Cell, ...], path: Path) -> None:
     names = [cell.name for cell in cells]
+    for name in config.outside:
+        if name in names:
+            raise ConfigError(f"{path}, outside: {name!r} is also a cell; a name stands for one system. Rename one.")
+    names += config.outside
     for baseline in config.baselines:
         if baseline not in names:
             raise _at(f"{path}, baselines", unknown_name("cell", baseline, names))

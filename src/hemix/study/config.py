@@ -97,13 +97,15 @@ class StudyConfig(Config):
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Every combination of these values, for every cell (or for the experiment itself if there are no cells)."""
     seeds: tuple[int, ...] = Field(min_length=1)
+    outside: tuple[str, ...] = ()
+    """Systems that another program trains and writes to the ledger: in the tables beside the cells, never run."""
     baselines: tuple[str, ...] = ()
     """Cells that the others are compared with, pair by pair; none: every cell with every other."""
     metrics: tuple[str, ...] = Field(default=("auc", "gauc", "log_loss"), min_length=1)
     """Of the tables; the first is drawn and, in a scaling study, fitted."""
     search: SearchConfig | None = None
 
-    @field_validator("seeds", "baselines", "metrics")
+    @field_validator("seeds", "outside", "baselines", "metrics")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         twice = [value for place, value in enumerate(values) if value in values[:place]]

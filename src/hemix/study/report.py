@@ -118,13 +118,13 @@ def find(study: Study, places: Places) -> Findings:
     notes: list[str] = []
     runs: dict[str, tuple[Entry, ...]] = {}
     trials: dict[str, tuple[Entry, ...]] = {}
-    for cell in study.cells:
-        lines = [entry for entry in own if entry.cell == cell.name]
-        runs[cell.name] = _latest([entry for entry in lines if entry.split == "test"], cell.name, notes)
-        trials[cell.name] = tuple(entry for entry in lines if entry.trial is not None)
-        missing = set(study.config.seeds) - {entry.seed for entry in runs[cell.name]}
+    for name in [*(cell.name for cell in study.cells), *study.config.outside]:
+        lines = [entry for entry in own if entry.cell == name]
+        runs[name] = _latest([entry for entry in lines if entry.split == "test"], name, notes)
+        trials[name] = tuple(entry for entry in lines if entry.trial is not None)
+        missing = set(study.config.seeds) - {entry.seed for entry in runs[name]}
         if missing:
-            notes.append(f"{cell.name}: no figures yet of seed {', '.join(map(str, sorted(missing)))}.")
+            notes.append(f"{name}: no figures yet of seed {', '.join(map(str, sorted(missing)))}.")
     runs = {name: found for name, found in runs.items() if found}
     if not runs:
         raise RunError(
