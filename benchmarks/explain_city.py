@@ -1,0 +1,155 @@
+"""Do explanations find what the city planted? Pairs of shown candidates, explained, beside the truth of their parts.
+
+For two candidates of one request the truth says how far each part of the utility sets them apart (`hemix world` writes
+it beside every impression). The explanation says the same by field and history (integrated gradients, which add up).
+Fields are grouped by the part that they carry:
+
+    place on the page  position                     popularity  visits_last_year
+    price              price                        distance    way, there
+    taste              item, category, group, and both histories
+
+The table gives, for each cause, the correlation of explained and true differences over all pairs, and the share of the
+pairs it dominates (more than half of all that differs) in which the explanation names it first, with the right sign.
+The second table is of the histories alone: what the score loses without one, beside the tastes it should carry.
+Usage: explain_city.py RUN CITY [--store STORE] [--pairs 400] [--seed 0] [--split valid]
+"""
+
+import argparse
+import math
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import duckdb
+import numpy as np
+
+from hemix.data.store import Store
+from hemix.explain import explain_request
+from hemix.explain.case import Case, RequestKey
+from hemix.explain.report import Explained, RequestReport
+from hemix.run import Run
+
+CAUSES = ("position", "popularity", "price", "distance", "taste")
+TASTES = ("stable", "context", "drift")
+FIELDS = {
+    "position": ("position",),
+    "popularity": ("visits_last_year",),
+    "price": ("price",),
+    "distance": ("way", "there"),
+    "taste": ("poi", "category", "category_group"),
+}
+
+
+def cause_of(field: str) -> str | None:
+    """The cause that a candidate's field carries; geo cells are named after their feature."""
+    for cause, names in FIELDS.items():
+        if any(field == name or (name == "there" and field.startswith("there")) for name in names):
+            return cause
+    return None
+
+
+def explained_parts(found: Explained) -> dict[str, float]:
+    parts: dict[str, float] = dict.fromkeys(CAUSES, 0.0)
+    for field in found.fields:
+        if field.side == "candidate":
+            cause = cause_of(field.name)
+            assert cause is not None, f"no cause is known for the field {field.name!r}"
+            parts[cause] += field.contribution
+    parts["taste"] += sum(history.contribution for history in found.histories)
+    return parts
+
+
+class Truth:
+    """The parts of the utility of each impression, and the strength of the position bias."""
+
+    def __init__(self, city: Path, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._connection = duckdb.connect()
+        self._connection.execute(
+            "CREATE TABLE truth AS "
+            "SELECT * FROM read_parquet(?) AS logged JOIN read_parquet(?) AS parts USING (impression)",
+            [str(city / "impressions.parquet"), str(city / "truth" / "impressions.parquet")],
+        )
+
+    def parts(self, report: RequestReport, item: str, bias: float) -> dict[str, float]:
+        """Of one shown candidate; a part is its share of the logit, that of the position its logarithm."""
+        columns = ("position", "popularity", "price", "distance", *TASTES)
+        found = self._connection.execute(
+            f"SELECT {', '.join(f'truth.{name}' for name in columns)} FROM truth "
+            "WHERE CAST(user AS VARCHAR) = ? AND CAST(poi AS VARCHAR) = ? AND time = ?",
+            [report.user, item, datetime.fromisoformat(report.time).replace(tzinfo=self._zone)],
+        ).fetchall()
+        assert len(found) == 1, f"{len(found)} impressions of item {item} for user {report.user} at {report.time}"
+        parts = dict(zip(columns, map(float, found[0]), strict=True))
+        return {
+            **parts,
+            "position": -bias * math.log(parts["position"]),
+            "taste": sum(parts[name] for name in TASTES),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("city", type=Path)
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("valid", "test"), default="valid")
+    parser.add_argument("--position", type=float, default=0.3, help="the city's knob of the same name")
+    options = parser.parse_args()
+    run = Run.open(options.run)
+    store = run.store if options.store is None else Store.open(options.store)
+    truth = Truth(options.city, ZoneInfo(store.config.timezone or "UTC"))
+    rows = store.split(options.split).num_rows
+    random = np.random.default_rng(options.seed)
+    planted: list[dict[str, float]] = []
+    explained: list[dict[str, float]] = []
+    while len(planted) < options.pairs:
+        row = int(random.integers(rows))
+        items = Case(store, options.split, RequestKey(row=row)).items
+        if len(items) < 2:
+            continue
+        pair = [items[place] for place in random.choice(len(items), size=2, replace=False)]
+        report = explain_request(run, f"row={row}", pair, split=options.split, store=store)
+        sides = [truth.parts(report, found.item, options.position) for found in report.explained]
+        planted.append({name: sides[0][name] - sides[1][name] for name in sides[0]})
+        one, two = report.explained
+        parts = [explained_parts(found) for found in (one, two)]
+        without = {a.name: a.without - b.without for a, b in zip(one.histories, two.histories, strict=True)}
+        explained.append({name: parts[0][name] - parts[1][name] for name in CAUSES} | without)
+    print_causes(planted, explained)
+    print_histories(planted, explained)
+
+
+def print_causes(planted: list[dict[str, float]], explained: list[dict[str, float]]) -> None:
+    true = np.array([[pair[name] for name in CAUSES] for pair in planted])
+    said = np.array([[pair[name] for name in CAUSES] for pair in explained])
+    total = np.abs(true).sum(axis=1)
+    greatest = np.abs(true).argmax(axis=1)
+    dominated = np.abs(true).max(axis=1) > total / 2
+    first = np.abs(said).argmax(axis=1)
+    right = (first == greatest) & (
+        np.sign(said[np.arange(len(said)), first]) == np.sign(true[np.arange(len(true)), first])
+    )
+    print("| cause | mean size planted | explained | correlation | pairs it dominates | named first, right sign |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for place, cause in enumerate(CAUSES):
+        own = dominated & (greatest == place)
+        hits = f"{right[own].mean():.0%}" if own.any() else "-"
+        correlation = np.corrcoef(true[:, place], said[:, place])[0, 1]
+        sizes = f"{np.abs(true[:, place]).mean():.3f} | {np.abs(said[:, place]).mean():.3f}"
+        print(f"| {cause} | {sizes} | {correlation:+.2f} | {own.sum()} | {hits} |")
+    print(f"| all | | | | {dominated.sum()} of {len(true)} | {right[dominated].mean():.0%} |")
+
+
+def print_histories(planted: list[dict[str, float]], explained: list[dict[str, float]]) -> None:
+    print("\n| without the history | stable | context | drift |\n| --- | ---: | ---: | ---: |")
+    for history in ("global", "real_time"):
+        said = np.array([pair[history] for pair in explained])
+        found = [np.corrcoef(said, [pair[taste] for pair in planted])[0, 1] for taste in TASTES]
+        print(f"| {history} | {' | '.join(f'{value:+.2f}' for value in found)} |")
+
+
+if __name__ == "__main__":
+    main()
