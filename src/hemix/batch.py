@@ -75,9 +75,9 @@ class HistorySpec:
 class TaskSpec:
     """One label that is learnt, and what the model's output for it means.
 
-    Of `log_loss` it is a logit; add `logit_shift` to undo the down-sampling of negatives in training. Of `squared` it
-    is the value, of `log_squared` log(1 + value), less `centre` and divided by `spread`: the mean and the standard
-    deviation of the training rows, so that a head starts near the mean.
+    Of `log_loss` it is a logit; add `logit_shift` for the odds among all negatives, where training has fewer. Of
+    `squared` it is the value, of `log_squared` log(1 + value), less `centre` and divided by `spread`: the mean and the
+    standard deviation of the training rows, so that a head starts near the mean.
     """
 
     name: str

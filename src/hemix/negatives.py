@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hemix.config import Config
 
@@ -12,7 +12,19 @@ class Drawn(Config):
 
     num: int = Field(default=50, ge=1)
     """Different items per request, none of them a positive of it."""
+    train_num: int | None = Field(default=None, ge=1)
+    """Of these, so many stand in a training request; None: all. Predicted odds are put back to those among `num`."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _train_on_some_of_them(self) -> "Drawn":
+        if self.train_num is not None and self.train_num > self.num:
+            raise ValueError(f"train_num takes some of the num items drawn; it is {self.train_num}, num is {self.num}")
+        return self
+
+    def count(self, split: str) -> int:
+        """Drawn items that stand in each request of a split."""
+        return self.num if split != "train" or self.train_num is None else self.train_num
 
 
 class UniformNegatives(Drawn):

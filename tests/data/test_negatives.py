@@ -161,6 +161,25 @@ def test_training_is_drawn_anew_and_evaluation_stays(store):
     assert same(whole(store, "test"), whole(again, "test"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_takes_some_of_the_drawn_items(kind, tmp_path):
+    (tmp_path / "every").mkdir()
+    (tmp_path / "some").mkdir()
+    every = city(tmp_path / "every", negatives=KINDS[kind])
+    some = city(tmp_path / "some", negatives=KINDS[kind] | {"train_num": 4})
+    assert same(whole(every, "valid"), whole(some, "valid"))
+    assert some.split("train").num_rows == len(whole(some, "train").candidates.ids)
+    drawn = {True: [], False: []}
+    for store, rows in ((every, drawn[True]), (some, drawn[False])):
+        rows += [(row.request, row.place) for row in candidates(store.split("train"), whole(store, "train", 3))]
+    positives = every.split("train").num_rows - 8 * every.split("train").num_requests
+    assert len(drawn[False]) == positives + 4 * some.split("train").num_requests
+    assert set(drawn[False]) < set(drawn[True])
+    (task,) = some.inputs.tasks
+    assert task.logit_shift == pytest.approx(math.log(4 / 8))
+    assert every.inputs.tasks[0].logit_shift == 0
+
+
 def test_a_request_has_the_same_draws_in_any_batch(store):
     view = store.split("train")
     numbers = np.array([7, 3, 3, 20])
@@ -280,6 +299,7 @@ def test_weights_are_those_of_the_positive(tmp_path):
         ({"labels": [{"name": "visit", "sql": "lat > 40.7"}]}, InputError, "holds positives only, but .* of 400 rows"),
         ({"negatives": {"kind": "uniform", "num": 60}}, InputError, "draws 60 other items .* lower"),
         ({"negatives": {"kind": "near"}}, ConfigError, "near"),
+        ({"negatives": {"kind": "uniform", "num": 8, "train_num": 9}}, ConfigError, "it is 9, num is 8"),
         ({"negatives": {"kind": "uniform", "popular": 0.5}}, ConfigError, "popular"),
         ({"negatives": {"kind": "nearby", "place": "home"}}, ConfigError, "negatives.place refers to .*'home'"),
         ({"labels": [{"name": "a", "sql": "true"}, {"name": "b", "sql": "true"}]}, ConfigError, "one binary label"),

@@ -50,22 +50,25 @@ class DrawnRows:
         self._drawer = Drawer(config.negatives, round(config.history_delay * MICROS), read)
         self._pairs = PairReader(config, read)
         self._columns = columns
-        self.num = config.negatives.num
+        self.negatives = config.negatives
 
     def add(self, logged: Rows, asked: Asked, *, split: str, draw: int) -> Rows:
-        """Logged rows and `num` drawn ones for each request, label 0, with the weight of its first logged row."""
+        """Logged rows and the drawn ones of each request, label 0, with the weight of its first logged row."""
         counts, request = np.diff(logged.offsets), logged.request_of_row
         slots = np.arange(len(request)) - logged.offsets[request]
         taken = np.full((len(counts), int(counts.max(initial=1))), NOTHING, np.int64)
         taken[request, slots] = logged.items
         stream = (draw << 32) | zlib.crc32(split.encode())
         drawn = self._drawer.draw(taken, asked.times, asked.numbers, stream)
+        num = self.negatives.count(split)
+        # drawn by popularity first, then uniformly: evenly spaced ones keep the shares
+        drawn = drawn[:, np.arange(num) * drawn.shape[1] // num]
 
-        offsets = logged.offsets + self.num * np.arange(len(logged.offsets))
-        first = np.repeat(logged.offsets[:-1], counts + self.num)
+        offsets = logged.offsets + num * np.arange(len(logged.offsets))
+        first = np.repeat(logged.offsets[:-1], counts + num)
         mine = offsets[request] + slots
         items = np.empty(int(offsets[-1]), logged.items.dtype)
-        items[offsets[1:, None] - self.num + np.arange(self.num)] = drawn
+        items[offsets[1:, None] - num + np.arange(num)] = drawn
         items[mine] = logged.items
         labels = np.zeros((len(items), logged.labels.shape[1]), logged.labels.dtype)
         labels[mine] = logged.labels

@@ -68,6 +68,9 @@ def _task(config: DataConfig, label: Label, targets: Mapping[str, Target]) -> Ta
         return TaskSpec(name=label.name, loss=label.loss or "squared", centre=target.centre, spread=target.spread)
     sample = config.downsample
     keep = sample.keep if sample is not None and sample.label == label.name else 1.0
+    drawn = config.negatives
+    if drawn is not None:
+        keep = drawn.count("train") / drawn.num
     return TaskSpec(name=label.name, logit_shift=math.log(keep))
 
 

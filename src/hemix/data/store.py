@@ -258,7 +258,7 @@ class SplitView:
         self._row_shift = row_starts
         self._request_starts = np.cumsum([0, *(len(part) - 1 for part in offsets)])
         self.num_requests = int(self._request_starts[-1])
-        self._num_drawn = 0 if self._drawn is None else self._drawn.num
+        self._num_drawn = 0 if self._drawn is None else self._drawn.negatives.count(name)
         self.num_rows = int(row_starts[-1]) + self.num_requests * self._num_drawn
 
     def users(self, requests: np.ndarray) -> np.ndarray:
