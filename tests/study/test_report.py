@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from hemix.errors import ConfigError, RunError
+from hemix.evaluate.predictions import Predictions
+from hemix.evaluate.slices import parts as cut
 from hemix.run.compare import compare
 from hemix.study.conduct import Places, Prepared, open_study
 from hemix.study.page import table_html
@@ -88,6 +91,27 @@ def test_a_system_of_another_program_stands_beside_the_cells(done: Prepared, tmp
     assert list(found.runs) == ["narrow", "trees"]
     assert [system.name for comparison in found.comparisons for system in comparison.systems] == ["trees", "narrow"]
     assert "| narrow - trees |" in markdown(found)
+
+
+def test_systems_are_compared_on_parts_of_the_split(done: Prepared, tmp_path: Path) -> None:
+    by = tiny(tmp_path / "by", by=["user in training"])
+    found = find(by, done.places)
+    whole, *parts = found.comparisons
+    assert whole.part is None
+    assert {part.part for part in parts} <= {"user in training: seen", "user in training: new"}
+    assert sum(part.rows for part in parts) == whole.rows
+    folders = [done.places.out / "runs" / run for system in parts[0].systems for run in system.runs]
+    apart = [Predictions.load(folder / "predictions-test.npz") for folder in folders]
+    value = (parts[0].part or "").rpartition(" ")[2]
+    masks = [dict(cut(run.slices["user in training"], max_values=9, names=None))[value] for run in apart]
+    naive = [roc_auc_score(run.labels[mask, 0], run.logits[mask, 0]) for run, mask in zip(apart, masks, strict=True)]
+    assert parts[0].systems[0].metrics["auc"].value == pytest.approx(sum(naive[:2]) / 2)
+    text = markdown(found)
+    assert text.count("| user in training: seen | narrow |") == 1
+    kept = Places(out=tmp_path / "nowhere", ledger=done.places.ledger)
+    assert markdown(find(by, kept)) == text
+    with pytest.raises(ConfigError, match=r"Unknown slice in the study's `by` 'user'; available: .*user in training"):
+        find(tiny(tmp_path / "wrong", by=["user"]), done.places)
 
 
 def test_what_is_missing_is_said(done: Prepared, tmp_path: Path) -> None:

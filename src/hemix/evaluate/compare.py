@@ -72,6 +72,8 @@ class Comparison(Config):
     kind: LabelKind = "binary"
     split: str
     store: str
+    part: str | None = None
+    """Which rows of the split, as slice and value; None: all."""
     rows: int
     units: int
     unit: str

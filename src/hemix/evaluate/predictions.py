@@ -11,7 +11,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from hemix.batch import LabelKind
 from hemix.config import Config
@@ -103,6 +103,13 @@ class Predictions:
     @property
     def num_rows(self) -> int:
         return len(self.logits)
+
+    def take(self, chosen: Bool[np.ndarray, " N"]) -> "Predictions":
+        """Some of the rows, without slices."""
+        names = ("logits", "labels", "users", "requests", "times")
+        weights = None if self.weights is None else self.weights[chosen]
+        kept = {name: getattr(self, name)[chosen] for name in names}
+        return Predictions(origin=self.origin, weights=weights, **kept)
 
     def fingerprint(self) -> str:
         """Hash of the rows themselves: labels, users, requests and times, in order; scores play no part."""

@@ -101,11 +101,14 @@ class StudyConfig(Config):
     """Systems that another program trains and writes to the ledger: in the tables beside the cells, never run."""
     baselines: tuple[str, ...] = ()
     """Cells that the others are compared with, pair by pair; none: every cell with every other."""
+    by: tuple[str, ...] = ()
+    """Slices of the test split (`history real_time`, `user in training`, a feature of `evaluate.slices`): systems are
+    compared on each part, too."""
     metrics: tuple[str, ...] = Field(default=("auc", "gauc", "log_loss"), min_length=1)
     """Of the tables; the first is drawn and, in a scaling study, fitted."""
     search: SearchConfig | None = None
 
-    @field_validator("seeds", "outside", "baselines", "metrics")
+    @field_validator("seeds", "outside", "baselines", "by", "metrics")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         twice = [value for place, value in enumerate(values) if value in values[:place]]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import Any
 
 from hemix.config import Config, parse_config
 from hemix.data.arrays import replace_file
-from hemix.errors import RunError
+from hemix.errors import RunError, unknown_name
 from hemix.evaluate.compare import Comparison, compare
 from hemix.evaluate.predictions import Predictions
+from hemix.evaluate.slices import parts
 from hemix.ledger import Entry, read
 from hemix.study import pictures
 from hemix.study.cells import Study
@@ -20,7 +21,7 @@ from hemix.study.conduct import Places
 from hemix.study.page import study_html
 from hemix.study.scaling import Law, laws
 from hemix.study.summaries import check_costs, scaling_tables, search_table
-from hemix.study.tables import differences, fill, table
+from hemix.study.tables import differences, escape, fill, parts_table, table
 from hemix.training.folder import RunFolder, write_json
 
 
@@ -53,9 +54,17 @@ class Findings:
         """Markdown by the name of its mark."""
         name, config = self.study.name, self.study.config
         found = {name: table(self.entries, metrics=config.metrics)}
-        if self.comparisons and (config.baselines or config.kind == "comparison"):
-            texts = [differences(each, config.metrics, config.baselines) for each in self.comparisons]
-            found[f"{name}-differences"] = "\n".join(texts)
+        whole = [each for each in self.comparisons if each.part is None]
+        parts = [each for each in self.comparisons if each.part is not None]
+        if whole and (config.baselines or config.kind == "comparison"):
+            found[f"{name}-differences"] = "\n".join(
+                differences(each, config.metrics, config.baselines) for each in whole
+            )
+        if parts:
+            found[f"{name}-by"] = parts_table(parts, config.metrics)
+            found[f"{name}-by-differences"] = "\n".join(
+                f"{escape(each.part or '')}:\n\n{differences(each, config.metrics, config.baselines)}" for each in parts
+            )
         searched = search_table(self.study, self.trials)
         if searched is not None:
             found[f"{name}-search"] = searched
@@ -182,6 +191,7 @@ def _comparisons(
         notes.append(f"No predictions in {places.out}, so no paired differences: {', '.join(absent)}.")
     several = [group for group in groups.values() if len({found.origin.system for found in group}) > 1]
     made = tuple(_compare(group, study) for group in several)
+    made += tuple(part for group in several for by in study.config.by for part in _compare_parts(group, study, by))
     if made and not absent:
         replace_file(kept, Comparisons(comparisons=made).model_dump_json(indent=1).encode())
     return made
@@ -201,6 +211,17 @@ def _compare(runs: Sequence[Predictions], study: Study) -> Comparison:
         for each in comparison.differences
     ]
     return next(iter(made.values())).model_copy(update={"differences": tuple(differences)})
+
+
+def _compare_parts(runs: Sequence[Predictions], study: Study, by: str) -> Iterator[Comparison]:
+    """The same on each part of the rows. All runs are of the same rows, so one of them can say which is where."""
+    columns = [run.slices[by] for run in runs if by in run.slices]
+    if not columns:
+        known = {name for run in runs for name in run.slices}
+        raise unknown_name("slice in the study's `by`", by, known)
+    for value, chosen in parts(columns[0], max_values=study.cells[0].experiment.evaluate.slice_values, names=None):
+        found = _compare([run.take(chosen) for run in runs], study)
+        yield found.model_copy(update={"part": f"{by}: {value}"})
 
 
 def _read(path: Path) -> Comparisons:

@@ -130,6 +130,26 @@ def differences(comparison: Comparison, metrics: Sequence[str] = METRICS, baseli
     return "\n".join(lines) + f"\n\n{size}. {comparison.note}\n"
 
 
+def parts_table(comparisons: Sequence[Comparison], metrics: Sequence[str] = METRICS) -> str:
+    """Figures of every system on each part of the split: mean over seeds, spread, interval over users and seeds."""
+    shown = [metric for metric in metrics if metric in comparisons[0].systems[0].metrics]
+    lines = [f"| rows | system | {' | '.join(TITLES.get(metric, metric) for metric in shown)} |"]
+    lines.append("| --- | --- |" + " ---: |" * len(shown))
+    for each in comparisons:
+        for system in each.systems:
+            texts = []
+            for metric in shown:
+                found, spread = system.metrics[metric], system.spread[metric]
+                text = "-" if math.isnan(found.value) else f"{found.value:.4f}"
+                text += "" if math.isnan(spread) else f" +/- {spread:.4f}"
+                texts.append(text + ("" if math.isnan(found.low) else f" [{found.low:.4f}, {found.high:.4f}]"))
+            lines.append(f"| {escape(each.part or 'all')} | {escape(system.name)} | {' | '.join(texts)} |")
+    sizes = ", ".join(
+        f"{escape(each.part or 'all')}: {each.rows:,} rows of {each.units:,} users" for each in comparisons
+    )
+    return "\n".join(lines) + f"\n\n{sizes}. In brackets the 95 % interval over users and seeds.\n"
+
+
 def escape(text: str) -> str:
     """Text that stays inside its cell of a Markdown table and is no markup."""
     flat = " ".join(text.split())
