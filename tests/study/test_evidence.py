@@ -1,4 +1,4 @@
-"""The studies in `studies/` are valid, and the tables of docs/evidence.md are those of their ledgers."""
+"""The studies in `studies/` are valid, and the tables of the evidence pages are those of their ledgers."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ DOCS = ROOT / "docs"
 STUDIES = sorted(
     path for path in (ROOT / "studies").glob("*.yaml") if path.read_text(encoding="utf-8").count("\nstudy: ")
 )
+LEDGERS = sorted((DOCS / "evidence").glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -24,11 +25,15 @@ def test_every_study_is_valid(path: Path) -> None:
     assert study.name == path.stem
 
 
-def test_the_page_holds_what_the_ledger_says(tmp_path: Path) -> None:
-    study = read_study(ROOT / "studies" / "movielens-1m-time.yaml")
-    places = Places.of(study, tmp_path, DOCS / "evidence" / f"{study.name}.jsonl")
-    text = (DOCS / "evidence.md").read_text(encoding="utf-8")
-    assert fill(text, find(study, places).tables()) == text
+@pytest.mark.parametrize("ledger", LEDGERS, ids=lambda path: path.stem)
+def test_a_page_holds_what_the_ledger_says(ledger: Path, tmp_path: Path) -> None:
+    study = read_study(ROOT / "studies" / f"{ledger.stem}.yaml")
+    tables = find(study, Places.of(study, tmp_path, ledger)).tables()
+    texts = [path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("evidence*.md"))]
+    (text,) = (text for text in texts if f"<!-- table: {study.name} -->" in text)
+    shown = {name: table for name, table in tables.items() if f"<!-- table: {name} -->" in text}
+    assert f"{study.name}-differences" in shown
+    assert fill(text, shown) == text
 
 
 def test_the_cells_are_the_recipes() -> None:
