@@ -170,7 +170,7 @@ def test_metrics_of_several_labels(tmp_path: Path) -> None:
     found = find(prepared.study, prepared.places)
     figures = {name: entries[0].figures for name, entries in found.runs.items()}
     text = found.tables()["tiny-differences"]
-    assert "| system - baseline | late.auc | auc |" in text
+    assert "| system - baseline | late AUC | AUC |" in text
     shown = [f"{figures['wide'][name] - figures['narrow'][name]:+.4f} [" for name in ("late.auc", "auc")]
     assert [part in text for part in shown] == [True, True]
 

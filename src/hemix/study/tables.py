@@ -9,20 +9,12 @@ from pathlib import Path
 from hemix.data.arrays import replace_file
 from hemix.errors import ConfigError, RunError, unknown_name
 from hemix.evaluate.compare import Comparison
+from hemix.evaluate.tables import title_of
 from hemix.ledger import Entry, read
 
 MARK = re.compile(r"(<!-- table: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 OPEN = re.compile(r"<!-- table: (?P<name>[^\n]+?) -->")
 METRICS = ("auc", "gauc", "log_loss")
-TITLES = {
-    "auc": "AUC",
-    "gauc": "gAUC",
-    "log_loss": "LogLoss",
-    "ne": "NE",
-    "pr_auc": "PR-AUC",
-    "ece": "ECE",
-    "copc": "COPC",
-}
 
 
 def table(entries: Sequence[Entry], *, metrics: Sequence[str] = METRICS, split: str = "test") -> str:
@@ -41,7 +33,7 @@ def table(entries: Sequence[Entry], *, metrics: Sequence[str] = METRICS, split: 
             raise unknown_name("metric in the ledger", metric, known)
     columns: list[tuple[str, Callable[[Sequence[Entry]], str]]] = [
         ("system", lambda runs: escape(runs[0].cell)),
-        *((TITLES.get(metric, metric), lambda runs, metric=metric: _figure(runs, metric)) for metric in metrics),
+        *((title_of(metric), lambda runs, metric=metric: _figure(runs, metric)) for metric in metrics),
         ("seeds", lambda runs: str(len(runs))),
         ("parameters", lambda runs: f"{runs[0].parameters:,}"),
         ("training", lambda runs: f"{statistics.fmean(entry.seconds for entry in runs):,.0f} s"),
@@ -119,7 +111,7 @@ def differences(comparison: Comparison, metrics: Sequence[str] = METRICS, baseli
     chosen = [name for name in baselines if name in names] or names
     by_pair = {(found.system, found.baseline, found.metric): found for found in comparison.differences}
     compared = [metric for metric in metrics if any(key[2] == metric for key in by_pair)]
-    lines = [f"| system - baseline | {' | '.join(compared)} |", "|---" * (len(compared) + 1) + "|"]
+    lines = [f"| system - baseline | {' | '.join(map(title_of, compared))} |", "|---" * (len(compared) + 1) + "|"]
     pairs = [(found.system, found.baseline) for found in comparison.differences if found.baseline in chosen]
     for system, baseline in dict.fromkeys(pairs):
         found = [by_pair[system, baseline, metric] for metric in compared]
@@ -133,7 +125,7 @@ def differences(comparison: Comparison, metrics: Sequence[str] = METRICS, baseli
 def parts_table(comparisons: Sequence[Comparison], metrics: Sequence[str] = METRICS) -> str:
     """Figures of every system on each part of the split: mean over seeds, spread, interval over users and seeds."""
     shown = [metric for metric in metrics if metric in comparisons[0].systems[0].metrics]
-    lines = [f"| rows | system | {' | '.join(TITLES.get(metric, metric) for metric in shown)} |"]
+    lines = [f"| rows | system | {' | '.join(map(title_of, shown))} |"]
     lines.append("| --- | --- |" + " ---: |" * len(shown))
     for each in comparisons:
         for system in each.systems:
