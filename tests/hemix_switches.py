@@ -3,6 +3,7 @@
 from typing import Any
 
 from hemix.models import HeMixConfig
+from hemix.models.hemix.crosses import CROSSES
 
 SMALL: dict[str, Any] = {
     "embedding_dim": 4,
@@ -46,6 +47,10 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "user-only queries, merged": {"user_only_dynamic": True, "merge_histories": True},
     "user-only queries, linear": {"user_only_dynamic": True, "tokenizer": "per_token_linear"},
     "user-only queries, groups": {**GROUPED, "user_only_dynamic": True, "num_dynamic_real_time": 2},
+    "crosses": {"history_crosses": True},
+    "crosses, merged": {"history_crosses": True, "merge_histories": True},
+    "crosses, groups": {**GROUPED, "token_groups": (*GROUPS[:-1], (*GROUPS[-1], CROSSES)), "history_crosses": True},
+    "crosses, user-only queries": {"history_crosses": True, "user_only_dynamic": True, "global_history": None},
     "linear tokens": {"tokenizer": "per_token_linear"},
     "groups": GROUPED,
     "rankmixer": {"mixer": "rankmixer"},

@@ -30,6 +30,7 @@ CONFIGS: dict[str, ModelConfig] = {
     ),
     "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
     "hemix, ple": HEMIX.model_copy(update={"num_blocks": 1, "towers": PLEConfig(expert_hidden=(16,))}),
+    "hemix, crosses": HEMIX.model_copy(update={"history_crosses": True}),
     "hemix, merged": HEMIX.model_copy(
         update={
             "merge_histories": True,

@@ -17,8 +17,10 @@ INPUTS = make_inputs(num_tasks=TASKS)
 """5 request fields, 6 candidate fields, 7 event fields."""
 
 
-def closed_form(config: HeMixConfig, *, request: int, candidate: int, event: int, tasks: int) -> dict[str, int]:
-    """Dense parameters of each part, from the widths of the fields of request, candidate and event."""
+def closed_form(
+    config: HeMixConfig, *, request: int, candidate: int, event: int, tasks: int, crosses: int = 0
+) -> dict[str, int]:
+    """Dense parameters of each part, from the widths of the fields of request, candidate, event and their crosses."""
     d, norm = config.token_dim, (2 if config.norm_kind == "layer_norm" else 1) * config.token_dim
     groups = [group for group in ("global", "real_time") if getattr(config, f"{group}_history") is not None]
     dynamic = {group: getattr(config, f"num_dynamic_{group}") for group in groups}
@@ -36,7 +38,7 @@ def closed_form(config: HeMixConfig, *, request: int, candidate: int, event: int
     second = config.user_only_dynamic and config.tokenizer != "semantic_group"
     pooled = n * d if config.pooling == "flatten" else d
     return {
-        "tokenizer": tokenizer(config, request + candidate, m),
+        "tokenizer": tokenizer(config, request + candidate + crosses, m, crosses),
         "query_tokenizer": tokenizer(config, request, asked) if second else 0,
         "events": maps - own_maps,
         "queries": own_maps + queries,
@@ -47,10 +49,11 @@ def closed_form(config: HeMixConfig, *, request: int, candidate: int, event: int
     }
 
 
-def tokenizer(config: HeMixConfig, fields: int, m: int) -> int:
+def tokenizer(config: HeMixConfig, fields: int, m: int, crosses: int = 0) -> int:
     d = config.token_dim
     if config.tokenizer == "semantic_group":
         widths = [config.embedding_dim * len(group) for group in GROUPS]
+        widths[-1] += crosses
         return sum(width * d + d for width in widths) + 2 * m * d
     if config.tokenizer == "per_token_linear":
         return m * (fields * d + 3 * d)
@@ -76,7 +79,9 @@ def block(config: HeMixConfig, n: int, norm: int) -> int:
 
 def check(config: HeMixConfig) -> ParameterCount:
     dim = config.embedding_dim
-    expected = closed_form(config, request=5 * dim, candidate=6 * dim, event=7 * dim, tasks=TASKS)
+    shared = sum(len(history.shared) for history in config.used_histories(INPUTS))
+    crosses = shared if config.history_crosses else 0
+    expected = closed_form(config, request=5 * dim, candidate=6 * dim, event=7 * dim, tasks=TASKS, crosses=crosses)
     count = count_parameters(INPUTS, config)
     found = {part: number for part, number in count.by_part.items() if part != "embedding"}
     assert found == {part: number for part, number in expected.items() if number}

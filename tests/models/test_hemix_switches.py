@@ -199,6 +199,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "too few groups": ({"tokenizer": "semantic_group", "token_groups": [["user"]]}, "there are 1 tokens"),
     "task token unmixed": ({"pooling": "task_token", "mixer": "identity"}, "it would see nothing"),
     "task token and experts": ({"pooling": "task_token", "towers": {"name": "mmoe"}}, "towers 'mmoe' are experts"),
+    "crosses with nothing": (
+        {"history_crosses": True, "global_history": None, "real_time_history": None},
+        "history_crosses needs a history, and both are null",
+    ),
     "no dynamic query to restrict": (
         {"user_only_dynamic": True, "num_tokens": 4, "num_dynamic_global": 0, "num_dynamic_real_time": 0},
         "there are none; set it to false",
@@ -243,6 +247,12 @@ def test_one_map_needs_one_kind_of_event() -> None:
     inputs = replace(INPUTS, histories=(INPUTS.histories[0], fewer))
     with pytest.raises(ConfigError, match=r"needs histories with the same fields; one has .*price \(4\), the other"):
         build_ranker(inputs, config(event_projection="shared"), seed=0)
+
+
+def test_crosses_need_a_shared_field() -> None:
+    inputs = replace(INPUTS, histories=(INPUTS.histories[0], replace(INPUTS.histories[1], shared=())))
+    with pytest.raises(ConfigError, match=r"history 'real_time' shares none\. Add item_features to data\.histories"):
+        build_ranker(inputs, config(history_crosses=True), seed=0)
 
 
 def test_queries_of_the_user_need_something_of_the_user() -> None:

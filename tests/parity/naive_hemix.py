@@ -17,6 +17,8 @@ def score(parameters: Parameters, config: HeMixConfig, inputs: Inputs, batch: Ba
 def _row(parameters: Parameters, config: HeMixConfig, fields: NaiveFields, batch: Batch, n: int) -> Tensor:
     r = request_of(batch, n)
     request, candidate = fields.request(batch, r), fields.candidate(batch, n)
+    if config.history_crosses:
+        candidate = [*candidate, ("history_crosses", _crosses(config, fields, batch, r, dict(candidate)))]
     tokens = _tokens(parameters, config, "backbone.tokenizer", request, candidate)
     asking = _request_tokens(parameters, config, request, candidate) if config.user_only_dynamic else tokens
     first = asking[: config.num_dynamic_global]
@@ -36,6 +38,16 @@ def _row(parameters: Parameters, config: HeMixConfig, fields: NaiveFields, batch
         x += list(parameters["backbone.task_tokens"])
     x = naive_mixer.blocks(parameters, config, x)
     return torch.cat([_tower(parameters, config, k, pooled) for k, pooled in enumerate(_pooled(config, fields, x))])
+
+
+def _crosses(config: HeMixConfig, fields: NaiveFields, batch: Batch, r: int, candidate: dict[str, Tensor]) -> Tensor:
+    found = []
+    for history in config.used_histories(fields.inputs):
+        events = [dict(event) for event in fields.events(batch, history.name, r)]
+        for name in history.shared:
+            total = sum((candidate[name] @ event[name] for event in events), torch.zeros((), dtype=torch.float64))
+            found.append(total / max(1, len(events)))
+    return torch.stack(found)
 
 
 def _pooled(config: HeMixConfig, fields: NaiveFields, x: list[Tensor]) -> list[Tensor]:

@@ -87,6 +87,8 @@ class HeMixConfig(Config):
     """`shared`: one map for the events of both histories, which must have the same fields."""
     token_dim: Count = 128
     num_attention_heads: Count = 4
+    history_crosses: bool = False
+    """Give the tokenizer the products of the candidate's fields with their mean over each history: explicit matches."""
     tokenizer: Literal["auto_split_mlp", "per_token_linear", "semantic_group"] = "auto_split_mlp"
     """From all features by an MLP that is cut, by a linear map per token, or each token from features of its own."""
     tokenizer_hidden: Count | None = None
@@ -194,6 +196,8 @@ class HeMixConfig(Config):
                 f"towers {self.towers.name!r} are experts over one vector; with pooling 'task_token' each task has a "
                 "vector of its own: set towers to shared_bottom, or pooling to mean or flatten"
             )
+        if self.history_crosses and self.global_history is None and self.real_time_history is None:
+            raise ValueError("history_crosses needs a history, and both are null; name one, or set it to false")
         if self.user_only_dynamic and not self.num_dynamic_global + self.num_dynamic_real_time:
             raise ValueError("user_only_dynamic is about dynamic queries, and there are none; set it to false")
         return self

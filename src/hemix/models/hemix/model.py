@@ -10,6 +10,7 @@ from hemix.batch import Inputs
 from hemix.errors import ConfigError
 from hemix.models.backbone import AttentionMap, Update
 from hemix.models.hemix.config import HeMixConfig
+from hemix.models.hemix.crosses import HistoryCrosses
 from hemix.models.hemix.queries import MixedQueries, merged
 from hemix.models.hemix.tokenizers import GroupTokenizer, Tokenizer, build_tokenizer, start_without_bias
 from hemix.models.histories import prefixed, under
@@ -33,7 +34,9 @@ class HeMix(nn.Module):
         self.config = config
         names = {"global": config.global_history, "real_time": config.real_time_history}
         self._history = {group: name for group, name in names.items() if name is not None}
-        self.tokenizer = build_tokenizer(config, layouts.request, layouts.candidate, config.feature_tokens)
+        self._crosses = HistoryCrosses(config.used_histories(inputs)) if config.history_crosses else None
+        candidate = layouts.candidate if self._crosses is None else self._crosses.beside(layouts.candidate)
+        self.tokenizer = build_tokenizer(config, layouts.request, candidate, config.feature_tokens)
         self.query_tokenizer = self._build_query_tokenizer(layouts)
         num_tokens = config.feature_tokens + self._build_queries(layouts)
         tasks = len(inputs.tasks)
@@ -98,11 +101,13 @@ class HeMix(nn.Module):
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         group = next(group for group, history in self._history.items() if history == name)
         sequence = self._event_maps[group](events.values)
-        if self.config.merge_histories:
-            return prefixed(name, self._queries["merged"].encode(sequence, attended))
-        queries = self._queries[group]
+        queries = self._queries["merged" if self.config.merge_histories else group]
         encoded = queries.encode(sequence, attended)
-        return prefixed(name, {**encoded, "fixed": queries.fixed_answers(encoded)})
+        if not self.config.merge_histories:
+            encoded["fixed"] = queries.fixed_answers(encoded)
+        if self._crosses is not None:
+            encoded["mean"] = self._crosses.mean(name, events, attended)
+        return prefixed(name, encoded)
 
     def encode_request(self, request: Fields, histories: State) -> State:
         state = {"tokenizer": self.tokenizer.encode(request)}
@@ -148,12 +153,18 @@ class HeMix(nn.Module):
 
     def mixer_input(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N M D"]:
         """[T_R ; T_G ; NS], in each T the dynamic rows before the fixed ones; then the task tokens."""
-        tokens = self.tokenizer(candidate, ragged.spread(state["tokenizer"]))
+        tokens = self._tokens(state, candidate, ragged)
         parts = [part for group in reversed(self._queries) for part in self._answers(group, tokens, state, ragged)]
         parts.append(tokens)
         if self.config.pooling == "task_token":
             parts.append(self.task_tokens.expand(len(tokens), -1, -1))
         return torch.cat(parts, dim=1)
+
+    def _tokens(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N M D"]:
+        """Of all features of a row."""
+        if self._crosses is not None:
+            candidate = self._crosses.add(candidate, state, ragged)
+        return self.tokenizer(candidate, ragged.spread(state["tokenizer"]))
 
     def _answers(
         self, group: str, tokens: Float[Tensor, "N M D"], state: State, ragged: Ragged
@@ -168,7 +179,7 @@ class HeMix(nn.Module):
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of the dynamic and the fixed queries over each history; over a merged sequence, cut into its histories."""
-        tokens = self.tokenizer(candidate, ragged.spread(state["tokenizer"]))
+        tokens = self._tokens(state, candidate, ragged)
         maps = []
         for group, queries in self._queries.items():
             encoded = under(self._state_name(group), state)
