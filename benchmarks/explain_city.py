@@ -11,7 +11,7 @@ Fields are grouped by the part that they carry:
 The table gives, for each cause, the correlation of explained and true differences over all pairs, and the share of the
 pairs it dominates (more than half of all that differs) in which the explanation names it first, with the right sign.
 The second table is of the histories alone: what the score loses without one, beside the tastes it should carry.
-Usage: explain_city.py RUN CITY [--store STORE] [--pairs 400] [--seed 0] [--split valid]
+Usage: explain_city.py RUN [RUN ...] --city CITY [--store STORE] [--pairs 400] [--seed 0] [--split valid]
 """
 
 import argparse
@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
+import turns
 
 from hemix.data.store import Store
 from hemix.explain import explain_request
@@ -29,6 +30,7 @@ from hemix.explain.case import Case, RequestKey
 from hemix.explain.report import Explained, RequestReport
 from hemix.run import Run
 
+Parts = dict[str, float]
 CAUSES = ("position", "popularity", "price", "distance", "taste")
 TASTES = ("stable", "context", "drift")
 FIELDS = {
@@ -48,8 +50,8 @@ def cause_of(field: str) -> str | None:
     return None
 
 
-def explained_parts(found: Explained) -> dict[str, float]:
-    parts: dict[str, float] = dict.fromkeys(CAUSES, 0.0)
+def explained_parts(found: Explained) -> Parts:
+    parts: Parts = dict.fromkeys(CAUSES, 0.0)
     for field in found.fields:
         if field.side == "candidate":
             cause = cause_of(field.name)
@@ -71,7 +73,7 @@ class Truth:
             [str(city / "impressions.parquet"), str(city / "truth" / "impressions.parquet")],
         )
 
-    def parts(self, report: RequestReport, item: str, bias: float) -> dict[str, float]:
+    def parts(self, report: RequestReport, item: str, bias: float) -> Parts:
         """Of one shown candidate; a part is its share of the logit, that of the position its logarithm."""
         columns = ("position", "popularity", "price", "distance", *TASTES)
         found = self._connection.execute(
@@ -90,21 +92,32 @@ class Truth:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("city", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--city", type=Path, required=True)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("valid", "test"), default="valid")
     parser.add_argument("--position", type=float, default=0.3, help="the city's knob of the same name")
     options = parser.parse_args()
-    run = Run.open(options.run)
-    store = run.store if options.store is None else Store.open(options.store)
+    lines = ["# Explanations beside the truth of the city", "", (__doc__ or "").split("Usage")[0].strip(), ""]
+    lines += [turns.machine()]
+    for path in options.runs:
+        run = Run.open(path)
+        store = run.store if options.store is None else Store.open(options.store)
+        planted, explained = compared(run, store, options)
+        head = f"{run.experiment.name}, seed {run.experiment.train.seed}: {len(planted)} pairs of {options.split}"
+        lines += ["", f"## {head}", "", *causes(planted, explained), "", *histories(planted, explained)]
+    turns.save("explain_city", "\n".join(lines) + "\n")
+
+
+def compared(run: Run, store: Store, options: argparse.Namespace) -> tuple[list[Parts], list[Parts]]:
+    """Differences between two shown candidates of random requests: what was planted, and what is explained."""
     truth = Truth(options.city, ZoneInfo(store.config.timezone or "UTC"))
     rows = store.split(options.split).num_rows
     random = np.random.default_rng(options.seed)
-    planted: list[dict[str, float]] = []
-    explained: list[dict[str, float]] = []
+    planted: list[Parts] = []
+    explained: list[Parts] = []
     while len(planted) < options.pairs:
         row = int(random.integers(rows))
         items = Case(store, options.split, RequestKey(row=row)).items
@@ -112,43 +125,43 @@ def main() -> None:
             continue
         pair = [items[place] for place in random.choice(len(items), size=2, replace=False)]
         report = explain_request(run, f"row={row}", pair, split=options.split, store=store)
-        sides = [truth.parts(report, found.item, options.position) for found in report.explained]
-        planted.append({name: sides[0][name] - sides[1][name] for name in sides[0]})
         one, two = report.explained
-        parts = [explained_parts(found) for found in (one, two)]
+        true = [truth.parts(report, found.item, options.position) for found in (one, two)]
+        said = [explained_parts(found) for found in (one, two)]
         without = {a.name: a.without - b.without for a, b in zip(one.histories, two.histories, strict=True)}
-        explained.append({name: parts[0][name] - parts[1][name] for name in CAUSES} | without)
-    print_causes(planted, explained)
-    print_histories(planted, explained)
+        planted.append({name: true[0][name] - true[1][name] for name in true[0]})
+        explained.append({name: said[0][name] - said[1][name] for name in CAUSES} | without)
+    return planted, explained
 
 
-def print_causes(planted: list[dict[str, float]], explained: list[dict[str, float]]) -> None:
+def causes(planted: list[Parts], explained: list[Parts]) -> list[str]:
     true = np.array([[pair[name] for name in CAUSES] for pair in planted])
     said = np.array([[pair[name] for name in CAUSES] for pair in explained])
-    total = np.abs(true).sum(axis=1)
-    greatest = np.abs(true).argmax(axis=1)
-    dominated = np.abs(true).max(axis=1) > total / 2
-    first = np.abs(said).argmax(axis=1)
-    right = (first == greatest) & (
-        np.sign(said[np.arange(len(said)), first]) == np.sign(true[np.arange(len(true)), first])
-    )
-    print("| cause | mean size planted | explained | correlation | pairs it dominates | named first, right sign |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    greatest, first = np.abs(true).argmax(axis=1), np.abs(said).argmax(axis=1)
+    dominated = np.abs(true).max(axis=1) > np.abs(true).sum(axis=1) / 2
+    every = np.arange(len(true))
+    right = (first == greatest) & (np.sign(said[every, first]) == np.sign(true[every, greatest]))
+    lines = [
+        "| cause | mean size planted | explained | correlation | pairs it dominates | named first, right sign |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for place, cause in enumerate(CAUSES):
         own = dominated & (greatest == place)
         hits = f"{right[own].mean():.0%}" if own.any() else "-"
         correlation = np.corrcoef(true[:, place], said[:, place])[0, 1]
         sizes = f"{np.abs(true[:, place]).mean():.3f} | {np.abs(said[:, place]).mean():.3f}"
-        print(f"| {cause} | {sizes} | {correlation:+.2f} | {own.sum()} | {hits} |")
-    print(f"| all | | | | {dominated.sum()} of {len(true)} | {right[dominated].mean():.0%} |")
+        lines.append(f"| {cause} | {sizes} | {correlation:+.2f} | {own.sum()} | {hits} |")
+    lines.append(f"| all | | | | {dominated.sum()} of {len(true)} | {right[dominated].mean():.0%} |")
+    return lines
 
 
-def print_histories(planted: list[dict[str, float]], explained: list[dict[str, float]]) -> None:
-    print("\n| without the history | stable | context | drift |\n| --- | ---: | ---: | ---: |")
+def histories(planted: list[Parts], explained: list[Parts]) -> list[str]:
+    lines = ["| without the history | stable | context | drift |", "| --- | ---: | ---: | ---: |"]
     for history in ("global", "real_time"):
         said = np.array([pair[history] for pair in explained])
         found = [np.corrcoef(said, [pair[taste] for pair in planted])[0, 1] for taste in TASTES]
-        print(f"| {history} | {' | '.join(f'{value:+.2f}' for value in found)} |")
+        lines.append(f"| {history} | {' | '.join(f'{value:+.2f}' for value in found)} |")
+    return lines
 
 
 if __name__ == "__main__":

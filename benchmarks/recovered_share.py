@@ -5,7 +5,7 @@
 from the predictions that `hemix study run studies/city-sizes.yaml --out DIR` kept: means over seeds, with the interval
 of a bootstrap over users and seeds. Negative: the model is behind the baseline. The table goes between the marks
 `<!-- table: city-sizes-share -->` and `<!-- end -->` of a page.
-Usage: recovered_share.py DIR [--ledger FILE] [--baseline "DLRM attention"] [--page PAGE]
+Usage: recovered_share.py DIR [--ledger FILE] [--baseline "DLRM mean"] [--page PAGE]
 """
 
 import argparse
@@ -29,15 +29,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--ledger", type=Path)
-    parser.add_argument("--baseline", default="DLRM attention")
+    parser.add_argument("--baseline", default="DLRM mean")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     ledger = options.ledger or options.out / "city-sizes.jsonl"
     runs: dict[str, dict[str, list[Predictions]]] = defaultdict(lambda: defaultdict(list))
-    for entry in read(ledger).entries:
-        if entry.split == "test":
-            size, _, system = entry.cell.partition(" / ")
-            runs[size][system].append(Predictions.load(options.out / "runs" / entry.run / "predictions-test.npz"))
+    # a later line of the same cell and seed is of a later configuration
+    latest = {(entry.cell, entry.seed): entry for entry in read(ledger).entries if entry.split == "test"}
+    for entry in latest.values():
+        size, _, system = entry.cell.partition(" / ")
+        runs[size][system].append(Predictions.load(options.out / "runs" / entry.run / "predictions-test.npz"))
     lines = ["| impressions | system | AUC | share of the gap recovered |", "| --- | --- | ---: | ---: |"]
     for size, systems in runs.items():
         lines += rows_of(size, systems, options.baseline)
