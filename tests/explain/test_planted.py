@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from hemix.data.store import Store
-from hemix.explain import explain_model, explain_request
+from hemix.explain import explain_model, explain_request, request
 from hemix.explain.case import Case, RequestKey
 from hemix.explain.report import ModelReport
 from hemix.run import Run
@@ -90,3 +90,12 @@ def colour_of(shop: Store, item: str) -> str:
 
     with (shop.path.parent / "items.csv").open() as file:
         return next(row["colour"] for row in csv.DictReader(file) if row["item"] == item)
+
+
+def test_the_training_mean_is_made_once_for_a_run(runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.open(runs["dlrm"].path)
+    first = explain_request(run, "row=0")
+    monkeypatch.setattr(request, "training_mean", None)
+    assert explain_request(run, "row=0") == first
+    with pytest.raises(TypeError):
+        explain_request(Run.open(run.path), "row=0")

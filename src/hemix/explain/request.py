@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ from hemix.run.run import Run, Split
 TOP_EVENTS = 10
 """Events of each history, those that contribute most, that are also taken away one by one."""
 BEST = 10
+
+
+_KNOWN: WeakKeyDictionary[Run, dict[str, Baseline]] = WeakKeyDictionary()
+"""Baselines by store: the same for every request that a run is asked about, and half the work of explaining one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +85,10 @@ def explain_request(
     logits += store.inputs.tasks[place].logit_shift
     if not asked:
         asked = [case.shown(int(np.argmax(logits)) if key.row is None else int(np.searchsorted(case.rows, key.row)))]
-    question = _Question(case=case, ranker=ranker, baseline=training_mean(ranker, store), task=place, logits=logits)
+    known = _KNOWN.setdefault(run, {})
+    if store.hash not in known:
+        known[store.hash] = training_mean(ranker, store)
+    question = _Question(case=case, ranker=ranker, baseline=known[store.hash], task=place, logits=logits)
     explained = tuple(_explain(question, found) for found in asked)
     histories = {name: case.events(name) for name in ranker.embedding.layouts.histories}
     best = np.argsort(-logits, kind="stable")[:BEST]
