@@ -8,6 +8,8 @@ Fields are grouped by the part that they carry:
     price              price                        distance    way, there
     taste              item, category, group, and both histories
 
+The ceiling (a model that is given the true parts) shows what explanations name where a model has found the truth.
+
 The table gives, for each cause, the correlation of explained and true differences over all pairs, and the share of the
 pairs it dominates (more than half of all that differs) in which the explanation names it first, with the right sign.
 The second table is of the histories alone: what the score loses without one, beside the tastes it should carry.
@@ -35,10 +37,10 @@ CAUSES = ("position", "popularity", "price", "distance", "taste")
 TASTES = ("stable", "context", "drift")
 FIELDS = {
     "position": ("position",),
-    "popularity": ("visits_last_year",),
-    "price": ("price",),
-    "distance": ("way", "there"),
-    "taste": ("poi", "category", "category_group"),
+    "popularity": ("visits_last_year", "true_popularity"),
+    "price": ("price", "true_price", "true_order_price"),
+    "distance": ("way", "there", "true_distance", "true_order_distance"),
+    "taste": ("poi", "category", "category_group", "true_stable", "true_context", "true_drift"),
 }
 
 
@@ -107,7 +109,9 @@ def main() -> None:
         store = run.store if options.store is None else Store.open(options.store)
         planted, explained = compared(run, store, options)
         head = f"{run.experiment.name}, seed {run.experiment.train.seed}: {len(planted)} pairs of {options.split}"
-        lines += ["", f"## {head}", "", *causes(planted, explained), "", *histories(planted, explained)]
+        lines += ["", f"## {head}", "", *causes(planted, explained)]
+        if store.inputs.histories:
+            lines += ["", *histories(planted, explained)]
     turns.save("explain_city", "\n".join(lines) + "\n")
 
 
