@@ -308,9 +308,8 @@ class _Planner:
                 sql = log_bucket_sql(f"(t.{TIME} - {since}) / 1000000.0")
                 parts.append(
                     Part(
-                        name=f"{name}_since", block=own, sql=sql, micros=micros, coding="direct",
-                        num_direct=NUM_GAP_BUCKETS, table=f"{name}_since", dim=feature.dim, joined=joined,
-                        raw=None if joined else raw,
+                        name=f"{name}_since", table=f"{name}_since", block=own, sql=sql, micros=micros, dim=feature.dim,
+                        coding="direct", num_direct=NUM_GAP_BUCKETS, joined=joined, raw=None if joined else raw,
                     )
                 )  # fmt: skip
                 if feature.column is not None:

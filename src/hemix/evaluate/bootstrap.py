@@ -70,7 +70,7 @@ class Units:
     codes: Int[np.ndarray, " N"]
     num: int
     kind: str
-    """users, or requests where rows have no user."""
+    """users, or requests where rows have no user; groups of them where they are pooled."""
     pooled: bool
 
     @classmethod
@@ -86,7 +86,7 @@ class Units:
         if not pooled or len(keys) <= POOLED_UNITS:
             return cls(codes=codes, num=len(keys), kind=kind, pooled=pooled)
         block = np.random.default_rng(0).permutation(len(keys)) % POOLED_UNITS
-        return cls(codes=block[codes], num=POOLED_UNITS, kind=kind, pooled=pooled)
+        return cls(codes=block[codes], num=POOLED_UNITS, kind=f"groups of {kind}", pooled=pooled)
 
 
 class Sample:
