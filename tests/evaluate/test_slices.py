@@ -49,7 +49,20 @@ def test_a_category_is_cut_by_its_values_most_frequent_first():
     expected = metrics.auc(predictions.logits[rows, 0], predictions.labels[rows, 0])
     assert three.metrics["auc"].value == pytest.approx(expected)
     assert three.metrics["auc"].low < expected < three.metrics["auc"].high
-    assert set(three.metrics) == {"auc", "gauc", "log_loss", "copc"}
+    assert set(three.metrics) == {"auc", "gauc", "log_loss", "copc", "ndcg@10"}
+
+
+def test_a_part_tells_how_well_its_requests_are_ordered():
+    predictions, found = report("city", ndcg_k=(2,))
+    city = per_row(lambda batch: batch.requests.columns.ids[:, 0].numpy())
+    part = next(part for part in found["city"].parts if part.value == "id 3")
+    rows = city == 3
+    by_request = metrics.grouped_ndcg(
+        predictions.logits[rows, 0], predictions.labels[rows, 0], predictions.requests[rows], 2
+    )
+    order = part.metrics["ndcg@2"]
+    assert order.value == pytest.approx(np.nanmean(by_request.values[by_request.defined]))
+    assert order.low < order.value < order.high
 
 
 def test_rare_values_are_put_together():

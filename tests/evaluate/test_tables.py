@@ -33,6 +33,9 @@ def test_metrics_and_slices_show_values_intervals_and_reasons():
     assert "[bold]even" in text
     assert "NDCG@10" in text
     assert f"{run.num_rows:,} rows, 40 users" in text
+    assert text.count("NDCG@10") == 2
+    alone = dataclasses.replace(run, requests=np.arange(run.num_rows))
+    assert "NDCG@10" not in show(*tables.slice_tables(evaluate(alone, QUICK)))
     nobody = dataclasses.replace(run, users=np.full_like(run.users, -1))
     assert "rows have no user" in show(tables.metrics_table(evaluate(nobody, QUICK)))
 

@@ -178,7 +178,8 @@ def _task(name: str, rows: Rated, predictions: Predictions, config: EvaluateConf
 
 def _part(value: str, rows: Rated, mask: np.ndarray, config: EvaluateConfig) -> Part:
     chosen = rows.take(mask)
-    found = measure(chosen.take(~np.isnan(chosen.labels)), config, only=SLICE_METRICS, whole=len(rows))
+    only = (*SLICE_METRICS, *(f"ndcg@{k}" for k in config.ndcg_k))
+    found = measure(chosen.take(~np.isnan(chosen.labels)), config, only=only, whole=len(rows))
     return Part(value=value, counts=_counts(chosen), metrics=found)
 
 
@@ -207,7 +208,7 @@ def measure(
     units = Units.of(rows, config.bootstrap_draws, whole=whole)
     if units.num < 2:
         return found
-    sample = resampled(rows, units, ndcg_k=config.ndcg_k if only is None else (), full=only is None)
+    sample = resampled(rows, units, ndcg_k=config.ndcg_k, full=only is None)
     (draws,) = replicate([sample], units.num, draws=config.bootstrap_draws, seed=config.seed)
     for name, metric in found.items():
         if metric.reason is None:

@@ -20,7 +20,7 @@ from hemix.evaluate.evaluator import rated
 from hemix.evaluate.html import html_page, html_pairs, html_table
 from hemix.evaluate.predictions import Predictions
 from hemix.evaluate.report import Metric, Report, Slice, TaskReport
-from hemix.evaluate.tables import constant, slice_heads, title_of
+from hemix.evaluate.tables import constant, mean_name, slice_metrics, title_of
 
 MEANINGS = {
     "auc": "chance that a positive row stands above a negative one",
@@ -200,7 +200,7 @@ def _remark(name: str, metric: Metric) -> str:
 
 def _slice(cut: Slice, task: TaskReport) -> str:
     """Parts of one feature: counts, and the main metric as a dot with its interval on a common scale."""
-    mean, main, others = slice_heads(task.kind)
+    main, others = slice_metrics(task.kind, cut)
     whole = task.metrics[main].value
     ends = [value for part in cut.parts for value in _ends(part.metrics[main])] + [whole]
     scale = _scale([value for value in ends if not math.isnan(value)])
@@ -220,7 +220,7 @@ def _slice(cut: Slice, task: TaskReport) -> str:
         "value",
         "rows",
         "users",
-        mean,
+        mean_name(task.kind),
         title_of(main),
         f"{scale[0]:.2f} to {scale[1]:.2f}",
         *map(title_of, others),

@@ -64,11 +64,18 @@ def constant(task: TaskReport) -> tuple[str, float]:
     return "LogLoss of base rate", task.constant_log_loss
 
 
-def slice_heads(kind: LabelKind) -> tuple[str, str, tuple[str, ...]]:
-    """Of a table of slices: the name of the label's mean, the metric with an interval, and the others."""
+def mean_name(kind: LabelKind) -> str:
+    """What the mean of a label is called."""
+    return "mean" if kind == "regression" else "base rate"
+
+
+def slice_metrics(kind: LabelKind, cut: Slice) -> tuple[str, tuple[str, ...]]:
+    """Of a table of slices: the metric with an interval, and the others. NDCG where a part has requests to order."""
     if kind == "regression":
-        return "mean", "rmse", ("mae", "mean_ratio")
-    return "base rate", "auc", ("gauc", "log_loss", "copc")
+        return "rmse", ("mae", "mean_ratio")
+    found = {name for part in cut.parts for name, metric in part.metrics.items() if not math.isnan(metric.value)}
+    orders = sorted((name for name in found if name.startswith("ndcg@")), key=lambda name: int(name[5:]))
+    return "auc", ("gauc", *orders, "log_loss", "copc")
 
 
 def slice_tables(report: Report) -> list[Table]:
@@ -78,8 +85,8 @@ def slice_tables(report: Report) -> list[Table]:
 
 def _slice(task: TaskReport, cut: Slice) -> Table:
     table = _table(f"{task.name} by {cut.feature}", ("value",))
-    mean, main, others = slice_heads(task.kind)
-    for name in ("rows", "users", mean, title_of(main), "95 % interval", *map(title_of, others)):
+    main, others = slice_metrics(task.kind, cut)
+    for name in ("rows", "users", mean_name(task.kind), title_of(main), "95 % interval", *map(title_of, others)):
         table.add_column(name, justify="right")
     for part in cut.parts:
         first = part.metrics[main]
@@ -163,4 +170,4 @@ def _left_out(metric: Metric) -> str:
 
 def _counts(task: TaskReport) -> str:
     counts = task.counts
-    return f"{counts.rows:,} rows, {counts.users:,} users, {slice_heads(task.kind)[0]} {number(counts.mean)}"
+    return f"{counts.rows:,} rows, {counts.users:,} users, {mean_name(task.kind)} {number(counts.mean)}"
