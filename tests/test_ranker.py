@@ -40,7 +40,8 @@ def test_memory_is_what_training_needs() -> None:
     assert check_memory(INPUTS, DINConfig(), memory=needed) == needed
     with pytest.raises(ConfigError, match="must fit into memory"):
         check_memory(INPUTS, DINConfig(), memory=needed - 1)
-    assert check_memory(INPUTS, DINConfig(), table_copies=4.0, memory=10**12) > needed
+    dense = check_memory(INPUTS, DINConfig(), table_optimizer="adam", memory=10**12)
+    assert dense == 16 * (count.tables + count.dense) > needed
 
 
 def test_counting_leaves_the_random_state_alone() -> None:

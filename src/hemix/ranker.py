@@ -7,7 +7,9 @@
 another: it reads the `older` histories, which end at the cut, and nothing else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -124,8 +126,10 @@ def score_embedded(backbone: Backbone, x: Embedded) -> Float[Tensor, "N K"]:
     return backbone.score(encode_embedded(backbone, x), x.candidate, Ragged(x.offsets, len(x.candidate.values)))
 
 
-TABLE_COPIES = 1.25
-"""Bytes in training per byte of a table: its weights, row-wise optimizer state, gradients of the rows of a batch."""
+TableOptimizer = Literal["rowwise_adagrad", "adam"]
+TABLE_COPIES: Mapping[TableOptimizer, float] = {"rowwise_adagrad": 1.25, "adam": 4.0}
+"""Bytes in training per byte of a table: its weights, a state per row and gradients of the rows of a batch, or its
+weights, a dense gradient and two moments."""
 DENSE_COPIES = 4.0
 """The same for dense parameters: weights, gradients and two moments."""
 
@@ -153,22 +157,30 @@ def count_parameters(inputs: Inputs, config: ModelConfig) -> ParameterCount:
     return ParameterCount(tables=tables, dense=sum(by_part.values()) - tables, by_part=by_part)
 
 
-def check_memory(
-    inputs: Inputs, config: ModelConfig, *, table_copies: float = TABLE_COPIES, memory: int | None = None
-) -> int:
-    """Bytes that training needs for parameters, gradients and optimizer; estimated before anything is allocated.
+def training_bytes(count: ParameterCount, table_optimizer: TableOptimizer = "rowwise_adagrad") -> int:
+    """Bytes that training needs for parameters, gradients and optimizer."""
+    return int(4 * (TABLE_COPIES[table_optimizer] * count.tables + DENSE_COPIES * count.dense))
 
-    `table_copies` is 4 under an optimizer that keeps two dense moments. Raises ConfigError if the estimate exceeds
-    `memory` bytes (None: what the system has left).
+
+def check_memory(
+    inputs: Inputs,
+    config: ModelConfig,
+    *,
+    table_optimizer: TableOptimizer = "rowwise_adagrad",
+    memory: int | None = None,
+) -> int:
+    """`training_bytes` of a model, estimated before anything is allocated.
+
+    Raises ConfigError if the estimate exceeds `memory` bytes (None: what the system has left).
     """
     count = count_parameters(inputs, config)
-    needed = int(4 * (table_copies * count.tables + DENSE_COPIES * count.dense))
+    needed = training_bytes(count, table_optimizer)
     available = available_memory() if memory is None else memory
     if available is not None and needed > available:
         raise ConfigError(
             f"A model must fit into memory: this {config.name} needs about {needed / 1e9:.1f} GB to train "
             f"({count.tables:,} parameters in tables, {count.dense:,} others), {available / 1e9:.1f} GB are left. "
-            + _how_to_shrink(inputs, config, tables=table_copies * count.tables > DENSE_COPIES * count.dense)
+            + _how_to_shrink(inputs, config, tables=4 * DENSE_COPIES * count.dense < needed / 2)
         )
     return needed
 
@@ -184,12 +196,20 @@ def _how_to_shrink(inputs: Inputs, config: ModelConfig, *, tables: bool) -> str:
     )
 
 
-def build_ranker(inputs: Inputs, config: ModelConfig, *, seed: int, memory: int | None = None) -> Ranker:
+def build_ranker(
+    inputs: Inputs,
+    config: ModelConfig,
+    *,
+    seed: int,
+    table_optimizer: TableOptimizer = "rowwise_adagrad",
+    memory: int | None = None,
+) -> Ranker:
     """A ranker with initial weights that depend on `seed` alone; the global random state is left as it was.
 
-    Raises ConfigError if training it would not fit into `memory` bytes (None: what the system has left).
+    Raises ConfigError if training it with this optimizer of the tables would not fit into `memory` bytes (None: what
+    the system has left).
     """
-    check_memory(inputs, config, memory=memory)
+    check_memory(inputs, config, table_optimizer=table_optimizer, memory=memory)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Ranker(inputs, config)

@@ -9,6 +9,7 @@ import pytest
 from hemix.config import parse_config
 from hemix.config_file import parse_yaml
 from hemix.errors import ConfigError
+from hemix.ranker import check_memory
 from hemix.study.cells import read_study
 from hemix.study.conduct import check_search, open_study
 from hemix.study.config import StudyConfig
@@ -136,6 +137,19 @@ def test_stores_are_prepared_once_for_each_data_section(tmp_path: Path) -> None:
         open_study(path, tmp_path / "third", data=[str(stores["a"].path)])
 
 
+def test_other_rows_are_not_taken_for_those_of_a_store_that_is_there(tmp_path: Path) -> None:
+    path = write_study(tmp_path / "in")
+    open_study(path, tmp_path / "out")
+    open_study(path, tmp_path / "out")
+    raw = tmp_path / "in" / "shown.csv"
+    rows = raw.read_bytes()
+    raw.write_bytes(rows.replace(b",1\r\n", b",0\r\n", 1))
+    with pytest.raises(ConfigError, match=r"is not the file that .* was prepared from .* Choose another --out"):
+        open_study(path, tmp_path / "out")
+    raw.unlink()
+    open_study(path, tmp_path / "out")
+
+
 def test_a_cell_beyond_memory_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_study(tmp_path / "in")
     monkeypatch.setattr("hemix.ranker.available_memory", lambda: 200_000)
@@ -146,6 +160,19 @@ def test_a_cell_beyond_memory_is_refused_before_anything_runs(tmp_path: Path, mo
     open_study(path, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"the 2 largest need .* Lower --jobs"):
         open_study(path, tmp_path / "out", slots=2)
+
+
+def test_the_memory_of_a_cell_is_that_of_its_table_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adam = {"a": {"set": {"train.table_optimizer": "adam"}}}
+    path = write_study(tmp_path / "in", cells=adam, baselines=[])
+    opened = open_study(path, tmp_path / "out")
+    model, inputs = opened.study.cells[0].experiment.model, opened.stores["a"].inputs
+    needed = {
+        kind: check_memory(inputs, model, table_optimizer=kind, memory=10**12) for kind in ("rowwise_adagrad", "adam")
+    }
+    monkeypatch.setattr("hemix.ranker.available_memory", lambda: sum(needed.values()) // 2)
+    with pytest.raises(ConfigError, match=r"A model must fit into memory"):
+        open_study(path, tmp_path / "out")
 
 
 def test_the_guide_names_every_key_and_its_example_is_valid() -> None:

@@ -19,7 +19,7 @@ from hemix.evaluate.report import named_figures
 from hemix.experiment import Experiment, differing_keys
 from hemix.ledger import append
 from hemix.objectives import build_objective
-from hemix.ranker import Ranker, build_ranker, check_memory
+from hemix.ranker import Ranker, build_ranker
 from hemix.run.model_file import check_encoder, load_weights, write_model
 from hemix.run.run import Run
 from hemix.training.config import RESUMABLE_KEYS, TrainConfig
@@ -27,9 +27,6 @@ from hemix.training.environment import describe_environment, portable_path
 from hemix.training.folder import TIMINGS, RunFolder, write_json
 from hemix.training.learner import Learner
 from hemix.training.trainer import Outcome, Trainer, Validate, resolve_device
-
-DENSE_TABLE_COPIES = 4.0
-"""Bytes in training per byte of a table under dense Adam: weights, gradient and two moments."""
 
 
 def train(
@@ -129,9 +126,7 @@ def _is_done(experiment: Experiment, store: Store, folder: RunFolder) -> bool:
 def _build_trainer(experiment: Experiment, store: Store, folder: RunFolder, *, progress: bool) -> Trainer:
     """All parts put together; nothing is written yet."""
     config = experiment.train
-    if config.table_optimizer == "adam":
-        check_memory(store.inputs, experiment.model, table_copies=DENSE_TABLE_COPIES)
-    ranker = build_ranker(store.inputs, experiment.model, seed=config.seed)
+    ranker = build_ranker(store.inputs, experiment.model, seed=config.seed, table_optimizer=config.table_optimizer)
     objective = build_objective(experiment.objective, store.inputs)
     return Trainer(
         Learner(ranker, objective, tables=ranker.embedding.tables),

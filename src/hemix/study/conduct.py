@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hemix.data.store import Store
 from hemix.errors import ConfigError, RunError
+from hemix.experiment import Experiment
 from hemix.ledger import Entry, append, read, test_reads
 from hemix.nn.memory import available_memory
 from hemix.ranker import check_memory
@@ -95,9 +96,7 @@ def check_search(study: Study) -> None:
 
 def check_cells(study: Study, stores: Mapping[str, Store], slots: int) -> None:
     """Raises ConfigError for a cell that does not fit into memory, or whose search has nothing to be judged by."""
-    needed = sorted(
-        (check_memory(stores[cell.name].inputs, cell.experiment.model) for cell in study.cells), reverse=True
-    )
+    needed = sorted((_needed(cell.experiment, stores[cell.name]) for cell in study.cells), reverse=True)
     available, together = available_memory(), sum(needed[:slots])
     if available is not None and together > available:
         raise ConfigError(
@@ -110,6 +109,10 @@ def check_cells(study: Study, stores: Mapping[str, Store], slots: int) -> None:
                 f"Trials are judged on the validation split, and that of cell {cell.name!r} is empty. "
                 "Change data.split."
             )
+
+
+def _needed(experiment: Experiment, store: Store) -> int:
+    return check_memory(store.inputs, experiment.model, table_optimizer=experiment.train.table_optimizer)
 
 
 def conduct(

@@ -109,7 +109,7 @@ def probe(experiment: Experiment, store: Store) -> Probe:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ranker = build_ranker(store.inputs, experiment.model, seed=config.seed)
+        ranker = build_ranker(store.inputs, experiment.model, seed=config.seed, table_optimizer=config.table_optimizer)
         learner = Learner(ranker, build_objective(experiment.objective, store.inputs), tables=ranker.embedding.tables)
         optimizers = Optimizers(learner.trainable(), learner.table_names, config)
 

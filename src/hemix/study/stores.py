@@ -44,7 +44,7 @@ def open_stores(
 
     A place is a store, or a folder of raw tables; stores that are not there yet are prepared into ``out/stores``, one
     for each data section. `say` is told what is prepared. Raises ConfigError if a given store is of another data
-    section, and all that `prepare` raises.
+    section or one that is there was prepared from other rows, and all that `prepare` raises.
     """
     places = places or {}
     found: dict[str, Store] = {}
@@ -56,12 +56,33 @@ def open_stores(
         else:
             folder = out / "stores" / f"{cell.store}-{data_hash(cell.experiment.data)[:8]}"
         if folder not in opened:
+            root = cell.root if given is None else given
             if not (folder / MANIFEST).is_file():
                 say(f"Preparing {folder}")
-                prepare(cell.experiment.data, folder, root=cell.root if given is None else given)
+                prepare(cell.experiment.data, folder, root=root)
             opened[folder] = Store.open(folder)
+            if folder != given:
+                _check_rows(opened[folder], root)
         found[cell.name] = _fitting(opened[folder], cell)
     return found
+
+
+def _check_rows(store: Store, root: Path) -> None:
+    """Raises ConfigError if a file of examples or events under `root` is not the one that the store was made of."""
+    for file in store.manifest.raw_files:
+        path = root / file.name
+        if not path.is_file():  # gone, or the rows of a SQL table: nothing to compare with
+            continue
+        with path.open("rb") as content:
+            same = (
+                path.stat().st_size == file.bytes and hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+            )
+        if not same:
+            raise ConfigError(
+                f"A store is prepared once, and {path} is not the file that {store.path} was prepared from (table "
+                f"{file.table!r}: {file.bytes:,} bytes then, {path.stat().st_size:,} now). Choose another --out for "
+                "other data, or remove that folder to prepare it again."
+            )
 
 
 def _fitting(store: Store, cell: Cell) -> Store:
