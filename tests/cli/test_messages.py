@@ -50,6 +50,8 @@ def test_wrong_usage_is_status_2(words: tuple[str, ...], message: str) -> None:
         (("predict", "no-run", "in.csv", "--out", "out.csv"), "There is no run at no-run"),
         (("init", "no.csv", "--out", "draft.yaml"), "There is no file"),
         (("models", "--data", "no-store"), "No finished store at no-store"),
+        (("models", "--config", "a.yaml"), "give the store of a.yaml with --data STORE"),
+        (("models", "--set", "model.name=din"), "none is given. Add --config CONFIG"),
         (("data", "get", "movielens-100"), "Did you mean 'movielens-100k'?"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from e2e.conftest import Hemix
 
@@ -83,6 +84,21 @@ def test_models_are_counted_for_a_store(store: Path, tmp_path: Path, done: Hemix
     figures = json.loads((tmp_path / "models.json").read_text())
     assert [model["model"] for model in figures] == ["din", "dlrm", "hemix"]
     assert all(model["multiply_adds_per_candidate"] > 0 for model in figures)
+
+
+def test_the_model_of_an_experiment_is_counted_by_part(
+    drafted: Path, store: Path, runs: dict[str, Path], tmp_path: Path, done: Hemix
+) -> None:
+    """As many parameters as the trained model has."""
+    shown = done("models", "--config", drafted, "--data", store, *TINY, "--json", tmp_path / "size.json").output
+    size = json.loads((tmp_path / "size.json").read_text())
+    parts = size["parameters_by_part"]
+    trained = load_file(runs["hemix"] / "best" / "weights.safetensors")
+    assert parts["all"] == sum(weights.size for weights in trained.values())
+    assert parts["all"] == sum(number for part, number in parts.items() if part != "all")
+    assert parts["tables"] == size["table_parameters"]
+    assert size["training_bytes"] == 4 * (1.25 * parts["tables"] + 4 * (parts["all"] - parts["tables"]))
+    assert f"{parts['all']:,}" in shown
 
 
 def test_a_finished_run_is_not_trained_over(drafted: Path, store: Path, runs: dict[str, Path], hemix: Hemix) -> None:

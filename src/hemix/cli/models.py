@@ -5,16 +5,26 @@ from typing import Annotated
 
 import typer
 
-from hemix.cli.terminal import JsonFile, grouped, say, show_rows, write_json
+from hemix.cli.terminal import JsonFile, Overrides, grouped, say, show_rows, write_json
+from hemix.errors import ConfigError
 
 
 def models(
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="The model of this experiment, part by part.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="STORE", help="Count for this store; default: MovieLens-100K.")
     ] = None,
     json: JsonFile = None,
+    overrides: Overrides = None,
 ) -> None:
-    """List the models with their papers, sizes and costs."""
+    """List the models with their papers, sizes and costs, or count the model of one experiment."""
+    if config is not None:
+        _model_of(config, data, overrides or [], json)
+        return
+    if overrides:
+        raise ConfigError("--set changes an experiment file, and none is given. Add --config CONFIG, or leave it out.")
     from hemix.data.store import Store
     from hemix.evaluate.cost import model_cost
     from hemix.models import MODELS
@@ -24,8 +34,8 @@ def models(
     inputs = movielens_100k_inputs() if data is None else Store.open(data).inputs
     figures = []
     for name, kind in MODELS.items():
-        config = kind.config()
-        count, cost = count_parameters(inputs, config), model_cost(inputs, config)
+        defaults = kind.config()
+        count, cost = count_parameters(inputs, defaults), model_cost(inputs, defaults)
         figures.append(
             {
                 "model": name,
@@ -44,4 +54,34 @@ def models(
     ]
     show_rows(f"Models with default settings on {data or 'MovieLens-100K'}", heads, rows)
     say("per request, per candidate: multiply-adds of matrix products, with every history at its greatest length.")
+    write_json(json, figures)
+
+
+def _model_of(path: Path, data: Path | None, overrides: list[str], json: Path | None) -> None:
+    """Parameters by part, multiply-adds and training memory of an experiment's model; nothing is allocated."""
+    from hemix.data.store import Store
+    from hemix.evaluate.cost import model_cost
+    from hemix.experiment import load_experiment
+    from hemix.ranker import count_parameters, training_bytes
+
+    if data is None:
+        raise ConfigError(f"The size of a model depends on its data: give the store of {path} with --data STORE.")
+    experiment, inputs = load_experiment(path, overrides), Store.open(data).inputs
+    count, cost = count_parameters(inputs, experiment.model), model_cost(inputs, experiment.model)
+    needed = training_bytes(count, experiment.train.table_optimizer)
+    parts = {"tables": count.tables, **count.by_part, "all": count.tables + count.dense}
+    parts["embedding"] -= count.tables
+    rows = [(part, grouped(number)) for part, number in parts.items() if number]
+    show_rows(f"{experiment.model.name} of {path} on {data}", ("part", "parameters"), rows)
+    say(f"Multiply-adds of matrix products: {cost.per_request:,} per request, {cost.per_candidate:,} per candidate.")
+    say(f"Training takes about {needed / 1e9:.2f} GB for parameters, gradients and optimizer.")
+    figures = {
+        "model": experiment.model.name,
+        "table_parameters": count.tables,
+        "other_parameters": count.dense,
+        "parameters_by_part": parts,
+        "multiply_adds_per_request": cost.per_request,
+        "multiply_adds_per_candidate": cost.per_candidate,
+        "training_bytes": needed,
+    }
     write_json(json, figures)
