@@ -5,7 +5,7 @@
 from the predictions that `hemix study run studies/city-sizes.yaml --out DIR` kept: means over seeds, with the interval
 of a bootstrap over users and seeds. Negative: the model is behind the baseline. The table goes between the marks
 `<!-- table: city-sizes-share -->` and `<!-- end -->` of a page.
-Usage: recovered_share.py DIR [--ledger FILE] [--baseline "DLRM mean"] [--page PAGE]
+Usage: recovered_share.py DIR [--ledger FILE] [--baseline "DLRM attention"] [--page PAGE]
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--ledger", type=Path)
-    parser.add_argument("--baseline", default="DLRM mean")
+    parser.add_argument("--baseline", default="DLRM attention")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     ledger = options.ledger or options.out / "city-sizes.jsonl"
@@ -52,11 +52,11 @@ def main() -> None:
 
 
 def rows_of(size: str, systems: dict[str, list[Predictions]], baseline: str) -> list[str]:
-    """One line for each system, the baseline first."""
+    """One line for each system, the baseline first and the ceiling last."""
     draws = {name: drawn_auc(found, place) for place, (name, found) in enumerate(systems.items())}
     point = {name: float(np.mean([auc_of(run) for run in found])) for name, found in systems.items()}
     lines = []
-    for name in systems:
+    for name in [baseline, *(name for name in systems if name not in (baseline, CEILING)), CEILING]:
         if name in (baseline, CEILING):
             share = "0" if name == baseline else "1"
         else:

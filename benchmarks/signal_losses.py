@@ -39,7 +39,7 @@ def main() -> None:
         whole, without = on[part], off[f"{city} / {part}"]
         share = f"{without[2] / whole[0]:.0%}" if whole[0] > 0 else "no loss with the signal on"
         lines.append(f"| {part} | {text(whole)} | {city} | {text(without)} | {share} |")
-    lines += ["", "| part | as published | strong drift |", "| --- | ---: | ---: |"]
+    lines += ["", "| part | default city | strong drift |", "| --- | ---: | ---: |"]
     for part in ("no real-time history", "no global history"):
         lines.append(f"| {part} | {text(on[part])} | {text(off[f'{STRONG} / {part}'])} |")
     table = "\n".join(lines) + (
