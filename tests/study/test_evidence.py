@@ -32,7 +32,7 @@ def test_a_page_holds_what_the_ledger_says(ledger: Path, tmp_path: Path) -> None
     texts = [path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("evidence*.md"))]
     (text,) = (text for text in texts if f"<!-- table: {study.name} -->" in text)
     shown = {name: table for name, table in tables.items() if f"<!-- table: {name} -->" in text}
-    assert f"{study.name}-differences" in shown
+    assert f"{study.name}-{'scaling' if study.config.kind == 'scaling' else 'differences'}" in shown
     assert fill(text, shown) == text
 
 
