@@ -5,14 +5,16 @@ year, genres, and one history of the last 50 movies and their years, without rat
 no DLRM; DeepFM with mean-pooled histories (dot products of all fields beside an MLP) is the nearest. Each system
 chooses its learning rate among three by validation AUC with the first seed, and the epoch in each run likewise.
 Needs `pip install torch-rechub==0.9.0 scikit-learn`. FOLDER: as for studies/movielens-1m-time.yaml.
-Usage: torch_rechub_parity.py FOLDER [--work DIR] [--seeds 1 2 3] [--epochs 2] [--result FILE]
+Usage: torch_rechub_parity.py FOLDER [--work DIR] [--seeds 1 2 3] [--epochs 2] [--jobs 1] [--result FILE]
 """
 
 import argparse
-import json
+import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -33,6 +35,7 @@ from hemix.evaluate.metrics import auc
 from hemix.experiment import Experiment
 from hemix.recipes import movielens_1m
 from hemix.run import train
+from hemix.training.folder import read_json, write_json
 
 BATCH_SIZE, DIM = 1024, 16
 ADAM_RATES = (3e-4, 1e-3, 3e-3)
@@ -158,47 +161,77 @@ def train_ours(base: Experiment, store: Store, rate: float, seed: int, out: Path
     return scores(run.ranker, store)
 
 
+THEIRS = {"DIN": ("torch-rechub DIN", their_din), "DLRM": ("torch-rechub DeepFM, mean-pooled", their_deepfm)}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training: whose model, at which learning rate, from which seed."""
+
+    side: str
+    model: str
+    rate: float
+    seed: int
+    epochs: int
+
+    def run(self, folder: Path, work: Path) -> dict[str, float]:
+        """Its AUC on validation and test; what WORK holds of an earlier call is not trained again."""
+        place = work / f"{self.side}-{self.model}-{self.rate:g}-{self.seed}-{self.epochs}"
+        known = place.with_name(f"{place.name}.json")
+        if not known.exists():
+            store, base = Store.open(work / "store"), experiment(folder, self.model, self.epochs)
+            if self.side == "ours":
+                found = train_ours(base, store, self.rate, self.seed, place)
+            else:
+                found = train_theirs(store, THEIRS[self.model][1], self.rate, self.seed, self.epochs)
+            write_json(known, found)
+        found = read_json(known)
+        print(f"{place.name}: " + ", ".join(f"{split} AUC {value:.4f}" for split, value in found.items()), flush=True)
+        return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--work", type=Path)
+    parser.add_argument("--work", type=Path, help="keeps what is trained; the same command goes on where it stopped")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--models", nargs="+", choices=("DIN", "DLRM"), default=["DIN", "DLRM"])
+    parser.add_argument("--models", nargs="+", choices=tuple(THEIRS), default=list(THEIRS))
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, each with OMP_NUM_THREADS threads")
     parser.add_argument("--result", type=Path)
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp())
-    place = work / "store"
-    data = experiment(options.folder, "DIN", options.epochs).data
-    store = Store.open(place) if (place / MANIFEST).exists() else prepare(data, place, root=options.folder)
-    lines: list[str] = []
-    for name, build in (("DIN", their_din), ("DLRM", their_deepfm)):
-        if name not in options.models:
-            continue
-        base = experiment(options.folder, name, options.epochs)
+    if not (work / "store" / MANIFEST).exists():
+        prepare(experiment(options.folder, "DIN", options.epochs).data, work / "store", root=options.folder)
+    rates_of = {"ours": TABLE_RATES, "theirs": ADAM_RATES}
+    systems = {(side, model): rates for model in options.models for side, rates in rates_of.items()}
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
 
-        def ours(rate: float, seed: int, base: Experiment = base, name: str = name) -> dict[str, float]:
-            return train_ours(base, store, rate, seed, work / f"{name}-{rate}-{seed}")
+        def run(fits: list[Fit]) -> dict[Fit, dict[str, float]]:
+            waiting = {fit: pool.submit(fit.run, options.folder, work) for fit in fits}
+            return {fit: future.result() for fit, future in waiting.items()}
 
-        def theirs(rate: float, seed: int, build: Callable[[Theirs], nn.Module] = build) -> dict[str, float]:
-            return train_theirs(store, build, rate, seed, options.epochs)
-
-        label = "torch-rechub DIN" if name == "DIN" else "torch-rechub DeepFM, mean-pooled"
-        for system, rates, fit in ((f"hemix {name}", TABLE_RATES, ours), (label, ADAM_RATES, theirs)):
-            first = {rate: fit(rate, options.seeds[0]) for rate in rates}
-            rate = max(first, key=lambda found: first[found]["valid"])
-            found = [first[rate], *(fit(rate, seed) for seed in options.seeds[1:])]
-            mean = {split: statistics.fmean(one[split] for one in found) for split in ("valid", "test")}
-            spread = statistics.stdev([one["test"] for one in found]) if len(found) > 1 else 0.0
-            lines.append(
-                f"| {system} | {rate:g} | {mean['valid']:.4f} | {mean['test']:.4f} +/- {spread:.4f} | {len(found)} |"
-            )
-            print(lines[-1], json.dumps(first), flush=True)
-    head = "| system | learning rate | valid AUC | test AUC | seeds |\n|---|---|---|---|---|\n"
+        first, *others = options.seeds
+        tried = run([Fit(*system, rate, first, options.epochs) for system, rates in systems.items() for rate in rates])
+        best = {
+            system: max((fit for fit in tried if (fit.side, fit.model) == system), key=lambda fit: tried[fit]["valid"])
+            for system in systems
+        }
+        found = tried | run([replace(fit, seed=seed) for fit in best.values() for seed in others])
+    lines = ["| system | learning rate | valid AUC | test AUC | seeds |", "|---|---|---|---|---|"]
+    for (side, model), fit in best.items():
+        of_seeds = [found[replace(fit, seed=seed)] for seed in options.seeds]
+        valid = statistics.fmean(one["valid"] for one in of_seeds)
+        test = [one["test"] for one in of_seeds]
+        spread = statistics.stdev(test) if others else 0.0
+        label = f"hemix {model}" if side == "ours" else THEIRS[model][0]
+        figures = f"{fit.rate:g} | {valid:.4f} | {statistics.fmean(test):.4f} +/- {spread:.4f} | {len(test)}"
+        lines.append(f"| {label} | {figures} |")
+    print("\n".join(lines), flush=True)
     if options.result is not None:
         about = (__doc__ or "").split("Needs")[0].strip()
-        page = [f"# DIN and DLRM beside torch-rechub\n\n{about}\n\n{turns.machine()}\n\n{head}" + "\n".join(lines)]
-        options.result.write_text("\n".join([*page, ""]))
+        head = ["# DIN and DLRM beside torch-rechub", "", about, "", turns.machine(), ""]
+        options.result.write_text("\n".join([*head, *lines, ""]))
 
 
 if __name__ == "__main__":
