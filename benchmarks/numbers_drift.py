@@ -1,8 +1,8 @@
 """How far the numbers of a store move from the training split to the others, in standard deviations of training.
 
 The store keeps every number standardised by its training rows, so the mean over a later split says how far it moved and
-the standard deviation how much wider or narrower it is there. A model that leans on a number two deviations away from
-where it was trained guesses. Prints a Markdown table, the farthest first.
+the standard deviation how much wider or narrower it is there. A number two deviations away is one of which a model saw
+few rows: a likely reason where it does not help. Prints a Markdown table, the farthest first.
 Usage: numbers_drift.py STORE
 """
 
