@@ -13,6 +13,11 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def is_none(value: Any) -> bool:
+    """For keys that were added later: null is left out of a dump, so that older experiments keep their hash."""
+    return value is None
+
+
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 
 from hemix.batch import Batch, Columns, Inputs, Requests
 from hemix.errors import ConfigError
-from hemix.models import MODELS, Backbone, ModelConfig
+from hemix.models import MODELS, Backbone, ModelConfig, ModelKind
+from hemix.models.flat import FlatConfig
+from hemix.models.refined import build_refined
 from hemix.nn.cost import Cost
 from hemix.nn.embedding import FeatureEmbedding
-from hemix.nn.fields import Fields, State
+from hemix.nn.fields import Fields, Layouts, State
+from hemix.nn.first_order import FirstOrderEmbedding, first_order_weights
 from hemix.nn.memory import available_memory
 from hemix.nn.ragged import Ragged
 from hemix.nn.towers import ExpertTowers
@@ -47,8 +50,8 @@ class Ranker(nn.Module):
         self.config = config
         self._histories = config.used_histories(inputs)
         read = replace(inputs, histories=self._histories)
-        self.embedding = FeatureEmbedding(read, config.embedding_dim, numbers=kind.numbers)
-        self.backbone = kind.build(config, read, self.embedding.layouts)
+        self.embedding = _build_embedding(read, config.embedding_dim, kind)
+        self.backbone = _build_backbone(kind, config, read, self.embedding.layouts)
 
     def remember(self, requests: Requests) -> State:
         """What depends on the older histories alone."""
@@ -113,6 +116,23 @@ class Ranker(nn.Module):
         return state
 
 
+def _build_embedding(inputs: Inputs, embedding_dim: int, kind: ModelKind) -> FeatureEmbedding | FirstOrderEmbedding:
+    match kind.first_order:
+        case "beside":
+            return FirstOrderEmbedding(inputs, embedding_dim)
+        case "alone":
+            return first_order_weights(inputs)
+        case None:
+            return FeatureEmbedding(inputs, embedding_dim, numbers=kind.numbers)
+
+
+def _build_backbone(kind: ModelKind, config: ModelConfig, inputs: Inputs, layouts: Layouts) -> Backbone:
+    """A flat model refines its fields itself; in front of any other model stands a module."""
+    if config.refine is None or isinstance(config, FlatConfig):
+        return kind.build(config, inputs, layouts)
+    return build_refined(kind.build, config.refine, config, inputs, layouts)
+
+
 def encode_embedded(backbone: Backbone, x: Embedded) -> State:
     """What `Ranker.encode` returns for the batch that `x` was embedded from."""
     histories: State = {}
@@ -141,7 +161,7 @@ class ParameterCount:
     tables: int
     dense: int
     by_part: dict[str, int]
-    """Of each part of the model: ``embedding``, and the direct children of the backbone."""
+    """Of each part of the model: ``embedding``, and the direct children of the backbone or of its flat model."""
 
 
 def count_parameters(inputs: Inputs, config: ModelConfig) -> ParameterCount:
@@ -150,8 +170,8 @@ def count_parameters(inputs: Inputs, config: ModelConfig) -> ParameterCount:
         ranker = Ranker(inputs, config)
     by_part: dict[str, int] = {}
     for name, parameter in ranker.named_parameters():
-        owner, part = name.split(".")[:2]
-        key = part if owner == "backbone" else owner
+        owner, part, *rest = name.split(".")
+        key = (rest[0] if part == "model" else part) if owner == "backbone" else owner
         by_part[key] = by_part.get(key, 0) + parameter.numel()
     tables = sum(table.numel() for table in ranker.embedding.tables)
     return ParameterCount(tables=tables, dense=sum(by_part.values()) - tables, by_part=by_part)

@@ -18,6 +18,7 @@ LAYERS = (
     "batch",
     "data",
     "nn",
+    "refine",
     "models",
     "ranker",
     "objectives",

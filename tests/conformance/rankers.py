@@ -3,9 +3,24 @@
 import torch
 
 from hemix.batch import Inputs
-from hemix.models import MODELS, DINConfig, DLRMConfig, HeMixConfig, ModelConfig
+from hemix.models import (
+    MODELS,
+    DCNConfig,
+    DCNv2Config,
+    DeepFMConfig,
+    DINConfig,
+    DLRMConfig,
+    FMConfig,
+    GDCNConfig,
+    HeMixConfig,
+    LRConfig,
+    ModelConfig,
+)
 from hemix.nn.towers import MMoEConfig, PLEConfig
 from hemix.ranker import Ranker, build_ranker
+from hemix.refine.drm import DRMConfig
+from hemix.refine.frnet import FRNetConfig
+from hemix.refine.gfrl import GFRLConfig
 
 HEMIX = HeMixConfig(
     embedding_dim=8,
@@ -62,6 +77,22 @@ CONFIGS: dict[str, ModelConfig] = {
     "dlrm, mmoe": DLRMConfig(
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), towers=MMoEConfig(expert_hidden=(16,))
     ),
+    "lr": LRConfig(),
+    "fm": FMConfig(embedding_dim=8),
+    "deepfm": DeepFMConfig(embedding_dim=8, hidden=(32, 16), dropout=0.0),
+    "dcn": DCNConfig(embedding_dim=8, hidden=(32, 16), dropout=0.0),
+    "dcnv2": DCNv2Config(embedding_dim=8, hidden=(32, 16), dropout=0.0),
+    "dcnv2, experts": DCNv2Config(
+        embedding_dim=8, hidden=(32, 16), dropout=0.0, structure="stacked", rank=4, num_experts=2, batch_norm=False
+    ),
+    "gdcn": GDCNConfig(embedding_dim=8, hidden=(32, 16), dropout=0.0),
+    "gdcn, cross": GDCNConfig(embedding_dim=8, structure="cross", cross_bias="zeros"),
+    "fm, refined": FMConfig(embedding_dim=8, refine=FRNetConfig(attention_dim=4, hidden=(16,), dropout=0.0)),
+    "deepfm, refined apart": DeepFMConfig(
+        embedding_dim=8, hidden=(32,), dropout=0.0, refine=GFRLConfig(wiring="separate", hidden=(16,), dropout=0.0)
+    ),
+    "hemix, refined": HEMIX.model_copy(update={"num_blocks": 1, "refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
+    "din, refined": DINConfig(embedding_dim=8, hidden=(16,), attention_hidden=(16,), refine=DRMConfig()),
 }
 assert {config.name for config in CONFIGS.values()} == set(MODELS)
 

@@ -6,9 +6,11 @@ from torch import Tensor
 
 from conformance.rankers import CONFIGS
 from factories import make_batch, make_inputs
-from hemix.models import DIN, DLRM, Attentive, HeMix, Residual
+from hemix.models import DIN, DLRM, Attentive, Backbone, HeMix, Residual
 from hemix.models.backbone import AttentionMap
+from hemix.models.flat import Flat
 from hemix.models.histories import under
+from hemix.models.refined import Refined
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
 from hemix.ranker import Ranker, build_ranker, encode_embedded, score_embedded
@@ -28,10 +30,20 @@ def ranker(request: pytest.FixtureRequest) -> Ranker:
     return ranker.eval()
 
 
-def steps(ranker: Ranker, lengths: dict[str, tuple[int, ...]] | None = None) -> tuple[State, Fields, Ragged, Tensor]:
+def steps(
+    ranker: Ranker, lengths: dict[str, tuple[int, ...]] | None = None
+) -> tuple[Backbone, State, Fields, Ragged, Tensor]:
+    """The model itself, and what it is given: behind a refinement module, refined fields."""
     batch = make_batch(INPUTS, counts=COUNTS, lengths=lengths or LENGTHS, dtype=torch.float64)
     x = ranker.embed(batch)
-    return encode_embedded(ranker.backbone, x), x.candidate, Ragged(x.offsets, batch.num_rows), ranker(batch)
+    backbone, state, ragged = ranker.backbone, encode_embedded(ranker.backbone, x), Ragged(x.offsets, batch.num_rows)
+    candidate = x.candidate
+    if isinstance(backbone, Refined):
+        backbone, candidate = backbone.model, backbone.refined(state, candidate, ragged)
+    if isinstance(backbone, Flat):
+        assert not isinstance(backbone, Attentive | Residual)
+        pytest.skip("a flat model has neither attention nor blocks to show")
+    return backbone, state, candidate, ragged, ranker(batch)
 
 
 def test_embedded_batches_score_the_same(ranker: Ranker) -> None:
@@ -41,9 +53,8 @@ def test_embedded_batches_score_the_same(ranker: Ranker) -> None:
 
 @torch.no_grad()
 def test_weights_are_there_for_events_only(ranker: Ranker) -> None:
-    backbone = ranker.backbone
+    backbone, state, candidate, ragged, _ = steps(ranker)
     assert isinstance(backbone, Attentive)
-    state, candidate, ragged, _ = steps(ranker)
     for found in backbone.attention(state, candidate, ragged):
         events = torch.arange(found.weights.shape[3]) < ragged.spread(torch.tensor(LENGTHS[found.history]))[:, None]
         shown = events[:, None, None, :].expand_as(found.weights)
@@ -57,8 +68,7 @@ def test_weights_are_there_for_events_only(ranker: Ranker) -> None:
 @torch.no_grad()
 def test_weights_give_the_answers(ranker: Ranker) -> None:
     """The explicit weights times the values are what the forward pass takes from the history, to 1e-5."""
-    state, candidate, ragged, _ = steps(ranker)
-    backbone = ranker.backbone
+    backbone, state, candidate, ragged, _ = steps(ranker)
     assert isinstance(backbone, Attentive)
     maps = backbone.attention(state, candidate, ragged)
     if isinstance(backbone, HeMix):
@@ -90,32 +100,31 @@ def kinds(backbone: HeMix) -> tuple[str, ...]:
 @torch.no_grad()
 def test_the_answers_are_what_is_mixed(ranker: Ranker) -> None:
     """The maps of HeMix are the rows of the mixer's input, dynamic before fixed, real-time before global."""
-    if not isinstance(ranker.backbone, HeMix):
+    backbone, state, candidate, ragged, _ = steps(ranker)
+    if not isinstance(backbone, HeMix):
         pytest.skip("has no mixer")
-    state, candidate, ragged, _ = steps(ranker)
-    maps = {(found.history, found.kind): found.answers for found in ranker.backbone.attention(state, candidate, ragged)}
-    sequences = ("global",) if ranker.backbone.config.merge_histories else ("real_time", "global")
-    order = [(name, kind) for name in sequences for kind in kinds(ranker.backbone)]
+    maps = {(found.history, found.kind): found.answers for found in backbone.attention(state, candidate, ragged)}
+    sequences = ("global",) if backbone.config.merge_histories else ("real_time", "global")
+    order = [(name, kind) for name in sequences for kind in kinds(backbone)]
     answers = torch.cat([maps[key] for key in order], dim=1)
-    assert torch.equal(ranker.backbone.mixer_input(state, candidate, ragged)[:, : answers.shape[1]], answers)
+    assert torch.equal(backbone.mixer_input(state, candidate, ragged)[:, : answers.shape[1]], answers)
 
 
 @torch.no_grad()
 def test_no_history_at_all(ranker: Ranker) -> None:
     none = (0,) * len(COUNTS)
-    state, candidate, ragged, _ = steps(ranker, {"global": none, "real_time": none})
-    assert isinstance(ranker.backbone, Attentive)
-    assert all(found.weights.numel() == 0 for found in ranker.backbone.attention(state, candidate, ragged))
+    backbone, state, candidate, ragged, _ = steps(ranker, {"global": none, "real_time": none})
+    assert isinstance(backbone, Attentive)
+    assert all(found.weights.numel() == 0 for found in backbone.attention(state, candidate, ragged))
 
 
 @torch.no_grad()
 def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
     """Two per block; where norms come before, the stream is the sum of what was added."""
-    backbone = ranker.backbone
+    backbone, state, candidate, ragged, logits = steps(ranker)
     if not isinstance(backbone, HeMix):
         assert not isinstance(backbone, Residual)
         return
-    state, candidate, ragged, logits = steps(ranker)
     updates = backbone.updates(state, candidate, ragged)
     assert [update.name for update in updates] == [
         f"block {block} {part}" for block in range(1, len(backbone.blocks) + 1) for part in ("mixing", "ffn")
@@ -129,3 +138,23 @@ def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
     if len(backbone.blocks) == 4:
         total = updates[0].stream + torch.stack([update.added for update in updates]).sum(dim=0)
         torch.testing.assert_close(total, x)
+
+
+@torch.no_grad()
+def test_a_module_in_front_hides_nothing(ranker: Ranker) -> None:
+    """What a refined model shows is what the model behind shows of refined fields; of a flat one nothing."""
+    if not isinstance(ranker.backbone, Refined):
+        pytest.skip("no module in front of it")
+    batch = make_batch(INPUTS, counts=COUNTS, lengths=LENGTHS, dtype=torch.float64)
+    x = ranker.embed(batch)
+    front, whole = (
+        ranker.backbone,
+        (encode_embedded(ranker.backbone, x), x.candidate, Ragged(x.offsets, batch.num_rows)),
+    )
+    behind, *given, _ = steps(ranker)
+    assert isinstance(behind, Attentive)
+    for shown, own in zip(front.attention(*whole), behind.attention(*given), strict=True):
+        assert torch.equal(shown.weights, own.weights)
+    updates = behind.updates(*given) if isinstance(behind, Residual) else ()
+    for shown, own in zip(front.updates(*whole), updates, strict=True):
+        assert torch.equal(shown.added, own.added)

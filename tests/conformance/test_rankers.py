@@ -222,7 +222,9 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
     return float((logits[clicked][:, None] > logits[~clicked]).float().mean())
 
 
-@pytest.mark.parametrize("name", ["hemix", "dlrm", "dlrm, attention", "din"])
+@pytest.mark.parametrize(
+    "name", ["hemix", "dlrm", "dlrm, attention", "din", "fm", "deepfm", "dcn", "dcnv2", "gdcn", "gdcn, cross"]
+)
 def test_learns_a_planted_interaction(name: str) -> None:
     assert auc_of_planted(make_inputs(plain=True, num_tasks=1), CONFIGS[name]) > 0.9
 

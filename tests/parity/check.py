@@ -7,7 +7,7 @@ from torch import Tensor
 
 from factories import make_batch
 from hemix.batch import Batch, Inputs
-from hemix.models import DINConfig, DLRMConfig, HeMixConfig
+from hemix.models import ModelConfig
 from hemix.ranker import Ranker, build_ranker
 from parity.naive import Parameters
 
@@ -24,7 +24,7 @@ BATCHES = {
 }
 
 
-def perturbed(inputs: Inputs, config: HeMixConfig | DLRMConfig | DINConfig) -> Ranker:
+def perturbed(inputs: Inputs, config: ModelConfig) -> Ranker:
     """A ranker in float64 none of whose parameters has a value that hides a mistake, but padding, which is zero."""
     ranker = build_ranker(inputs, config, seed=5).double()
     random = torch.Generator().manual_seed(6)

@@ -16,8 +16,17 @@ Named = list[tuple[str, Tensor]]
 class NaiveFields:
     """Vectors of the fields of one request, candidate or event."""
 
-    def __init__(self, parameters: Parameters, inputs: Inputs, dim: int, *, raw_numbers: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        inputs: Inputs,
+        dim: int,
+        *,
+        raw_numbers: bool = False,
+        embedding: str = "embedding",
+    ) -> None:
         self.parameters = parameters
+        self.embedding = embedding
         self.inputs = inputs
         self.raw = raw_numbers
         self.widths = {table.name: table.dim or dim for table in inputs.tables}
@@ -69,7 +78,7 @@ class NaiveFields:
                 break
             if self.widths[table.name] == width:
                 start += table.num_ids
-        weight = self.parameters[f"embedding.tables.{sorted(set(self.widths.values())).index(width)}"]
+        weight = self.parameters[f"{self.embedding}.tables.{sorted(set(self.widths.values())).index(width)}"]
         chosen = [int(ids[field.start + slot]) for slot in range(field.width)]
         rows = [weight[start + value] for value in chosen if value != 0]
         return sum(rows) / len(rows) if rows else torch.zeros(width, dtype=weight.dtype)
@@ -81,16 +90,16 @@ class NaiveFields:
         owner = (side, field.name) if (side, field.name) in self.numbers else ("candidate", field.name)
         slot = self.numbers.index(owner)
         if value.isnan():
-            return self.parameters["embedding.numbers.missing"][slot]
-        return value * self.parameters["embedding.numbers.weight"][slot]
+            return self.parameters[f"{self.embedding}.numbers.missing"][slot]
+        return value * self.parameters[f"{self.embedding}.numbers.weight"][slot]
 
     def vector(self, side: str, field: FieldSpec, numbers: Tensor) -> Tensor:
         value = numbers[field.start : field.start + field.width]
         owner = (side, field.name) if (side, field.name) in self.vectors else ("candidate", field.name)
         slot = self.vectors.index(owner)
         if value.isnan().any():
-            return self.parameters[f"embedding.vectors.{slot}.missing"]
-        return self.parameters[f"embedding.vectors.{slot}.linear.weight"] @ value
+            return self.parameters[f"{self.embedding}.vectors.{slot}.missing"]
+        return self.parameters[f"{self.embedding}.vectors.{slot}.linear.weight"] @ value
 
 
 def joined(fields: Named) -> Tensor:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config
+from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap
 from hemix.models.histories import comparable_histories, prefixed, target_maps, under
 from hemix.nn.activation import Activation, build_activation
@@ -25,6 +25,7 @@ from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
+from hemix.refine import RefineConfig
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -49,6 +50,8 @@ class DINConfig(Config):
     """What stands between the hidden layers and the tasks."""
     tower_hidden: tuple[Width, ...] = ()
     """Widths of the hidden layers of each task's own tower."""
+    refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
+    """A module that refines the fields of request and candidate; null: none."""
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing or shares no field."""

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hemix.batch import FieldSpec, HistorySpec, Inputs
-from hemix.config import Config
+from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap
 from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
 from hemix.nn.cost import Cost, products
@@ -26,6 +26,7 @@ from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
+from hemix.refine import RefineConfig
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -50,6 +51,8 @@ class DLRMConfig(Config):
     """What stands between the top MLP and the tasks."""
     tower_hidden: tuple[Width, ...] = ()
     """Widths of the hidden layers of each task's own tower."""
+    refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
+    """A module that refines the fields of request and candidate; null: none."""
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing or cannot be compared."""

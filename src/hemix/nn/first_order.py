@@ -1,4 +1,4 @@
-"""Embeddings with a first-order weight beside each vector: field f has the columns [w_f ; v_f]."""
+"""First-order weights: one number per value and task, alone or beside the vector of the value."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,22 +14,27 @@ from hemix.nn.embedding import FeatureEmbedding
 from hemix.nn.fields import Fields, Layout, Layouts
 
 
-class FirstOrderEmbedding(nn.Module):
-    """A `FeatureEmbedding` of vectors beside one of `num_weights` weights per value: one weight for each task.
+def first_order_weights(inputs: Inputs) -> FeatureEmbedding:
+    """As many weights per value as there are tasks, in place of a vector; the `dim` of a feature does not count."""
+    tables = tuple(replace(table, dim=None) for table in inputs.tables)
+    return FeatureEmbedding(replace(inputs, tables=tables), len(inputs.tasks))
 
-    The weights have tables of their own, so that the rate of one does not depend on the gradients of the other.
+
+class FirstOrderEmbedding(nn.Module):
+    """A `FeatureEmbedding` with first-order weights: field f has the columns [w_f ; v_f], w_f one number per task.
+
+    The weights have tables of their own, so that the rate of neither depends on the gradients of the other.
     """
 
-    def __init__(self, inputs: Inputs, embedding_dim: int, num_weights: int) -> None:
+    def __init__(self, inputs: Inputs, embedding_dim: int) -> None:
         super().__init__()
         self.vectors = FeatureEmbedding(inputs, embedding_dim)
-        tables = tuple(replace(table, dim=None) for table in inputs.tables)
-        self.weights = FeatureEmbedding(replace(inputs, tables=tables), num_weights)
-        layouts = self.vectors.layouts
+        self.weights = first_order_weights(inputs)
+        layouts, count = self.vectors.layouts, len(inputs.tasks)
         self.layouts = Layouts(
-            request=_widened(layouts.request, num_weights),
-            candidate=_widened(layouts.candidate, num_weights),
-            histories={name: _widened(layout, num_weights) for name, layout in layouts.histories.items()},
+            request=_widened(layouts.request, count),
+            candidate=_widened(layouts.candidate, count),
+            histories={name: _widened(layout, count) for name, layout in layouts.histories.items()},
         )
 
     @property
@@ -64,27 +69,38 @@ class FirstOrderEmbedding(nn.Module):
         self.vectors.load_pretrained(table, vectors)
 
 
-def split_first_order(fields: Fields, num_weights: int) -> tuple[Float[Tensor, "*rows K"], Fields]:
-    """The sum of the first-order weights of all fields, and the fields without them."""
-    pieces = fields.values.split(fields.widths, dim=-1)
-    weights = torch.stack([piece[..., :num_weights] for piece in pieces], dim=-2).sum(dim=-2)
-    vectors = torch.cat([piece[..., num_weights:] for piece in pieces], dim=-1)
-    return weights, Fields(values=vectors, widths=narrowed(fields.widths, num_weights), names=fields.names)
+class FirstOrder(nn.Module):
+    """Takes the first-order weights out of fields [w_f ; v_f]: their sum by task, and the fields without them."""
+
+    weights: Tensor
+    vectors: Tensor
+
+    def __init__(self, layout: Layout, num_tasks: int) -> None:
+        super().__init__()
+        self.num_tasks = num_tasks
+        self.layout = Layout(names=layout.names, widths=tuple(width - num_tasks for width in layout.widths))
+        is_weight = [place < num_tasks for width in layout.widths for place in range(width)]
+        weights = [column for column, weight in enumerate(is_weight) if weight]
+        vectors = [column for column, weight in enumerate(is_weight) if not weight]
+        self.register_buffer("weights", torch.tensor(weights), persistent=False)
+        self.register_buffer("vectors", torch.tensor(vectors), persistent=False)
+
+    def forward(self, values: Float[Tensor, "N W"]) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N V"]]:
+        weights = values.index_select(1, self.weights).unflatten(1, (-1, self.num_tasks))
+        return weights.sum(dim=1), values.index_select(1, self.vectors)
 
 
-def narrowed(widths: tuple[int, ...], num_weights: int) -> tuple[int, ...]:
-    """Widths of the vectors alone."""
-    return tuple(width - num_weights for width in widths)
-
-
-def _widened(layout: Layout, num_weights: int) -> Layout:
-    return Layout(names=layout.names, widths=tuple(width + num_weights for width in layout.widths))
+def _widened(layout: Layout, count: int) -> Layout:
+    return Layout(names=layout.names, widths=tuple(width + count for width in layout.widths))
 
 
 def _beside(weights: Fields, vectors: Fields) -> Fields:
     """[w_f ; v_f] for each field, in the order of the vectors."""
-    first = weights.select(vectors.names).values.split(weights.widths, dim=-1)
-    pieces = [part for pair in zip(first, vectors.values.split(vectors.widths, dim=-1), strict=True) for part in pair]
-    values = torch.cat(pieces, dim=-1) if pieces else vectors.values
-    widths = tuple(one + other for one, other in zip(weights.widths, vectors.widths, strict=True))
-    return Fields(values=values, widths=widths, names=vectors.names)
+    if not vectors.names:
+        return vectors
+    first = weights.select(vectors.names)
+    pairs = zip(first.values.split(first.widths, dim=-1), vectors.values.split(vectors.widths, dim=-1), strict=True)
+    widths = tuple(one + other for one, other in zip(first.widths, vectors.widths, strict=True))
+    return Fields(
+        values=torch.cat([part for pair in pairs for part in pair], dim=-1), widths=widths, names=vectors.names
+    )

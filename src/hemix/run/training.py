@@ -18,6 +18,7 @@ from hemix.evaluate.predictions import Predictions
 from hemix.evaluate.report import named_figures
 from hemix.experiment import Experiment, differing_keys
 from hemix.ledger import append
+from hemix.models import MODELS
 from hemix.objectives import build_objective
 from hemix.ranker import Ranker, build_ranker
 from hemix.run.model_file import check_encoder, load_weights, write_model
@@ -171,9 +172,10 @@ def _start(trainer: Trainer, experiment: Experiment, store: Store, initial: Run 
     """Give the model its start values and write the first files; config.json, written last, makes the folder a run."""
     folder, ranker = trainer.folder, trainer.learner.model
     assert isinstance(ranker, Ranker)
+    has_vectors = MODELS[experiment.model.name].first_order != "alone"
     for table in store.inputs.tables:
         vectors = store.pretrained(table.name)
-        if vectors is not None:
+        if vectors is not None and has_vectors:
             ranker.embedding.load_pretrained(table.name, vectors)
     if initial is not None:
         check_encoder(initial.folder, store)

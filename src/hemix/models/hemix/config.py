@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config
+from hemix.config import Config, is_none
 from hemix.models.histories import find_history
 from hemix.nn.mixing import MixerKind
 from hemix.nn.norm import NormKind
 from hemix.nn.token_ffn import FFNKind
 from hemix.nn.towers import SharedBottomConfig, TowersConfig
+from hemix.refine import RefineConfig
 
 MAX_POST_NORM_BLOCKS = 3
 Count = Annotated[int, Field(ge=1)]
@@ -117,6 +118,8 @@ class HeMixConfig(Config):
     """What stands between the pooled tokens and the tasks."""
     tower_hidden: tuple[Count, ...] = (128, 64)
     """Widths of the hidden layers of each task's own tower."""
+    refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
+    """A module that refines the fields of request and candidate; null: none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -157,6 +160,15 @@ class HeMixConfig(Config):
         if self.merge_histories and (self.global_history is None or self.real_time_history is None):
             missing = "global_history" if self.global_history is None else "real_time_history"
             raise ValueError(f"merge_histories needs two histories, and {missing} is null; name it, or do not merge")
+        return self
+
+    @model_validator(mode="after")
+    def _refined_fields_are_the_candidates(self) -> "HeMixConfig":
+        if self.refine is not None and self.user_only_dynamic:
+            raise ValueError(
+                "user_only_dynamic makes queries of the request's fields alone, and refine mixes them with the "
+                "candidate's; set one of them to false or null"
+            )
         return self
 
     @model_validator(mode="after")

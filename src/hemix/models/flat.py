@@ -1,0 +1,138 @@
+"""Flat models: all fields of a row side by side, whichever side they come from, and a function of them.
+
+    fields = [request ; mean of each event field over each history ; candidate]         F fields
+    logits = model(fields) + sum_f w_f                                 w: first-order weights, where there are any
+
+A model that refines fields, or that has two streams, says so by `streams`: see `FieldModel`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from hemix.batch import HistorySpec, Inputs
+from hemix.config import Config, is_none
+from hemix.models.histories import named_histories
+from hemix.nn.cost import Cost, products
+from hemix.nn.fields import Fields, Layout, Layouts, State
+from hemix.nn.first_order import FirstOrder
+from hemix.nn.ragged import Ragged
+from hemix.refine import RefineConfig, Wiring
+
+Width = Annotated[int, Field(ge=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FlatConfig(Config):
+    """What all flat models have."""
+
+    histories: tuple[str, ...] | None = None
+    """Histories to average, each event field a field more; None: all of the data."""
+
+    def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
+        """The histories that the model averages. Raises ConfigError for one that the data does not have."""
+        return named_histories(inputs, self.histories)
+
+
+class VectorsConfig(FlatConfig):
+    """The same for models with a vector per value."""
+
+    embedding_dim: Width = 16
+    """Width of every embedding whose feature sets no `dim`."""
+    refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
+    """A module that refines the fields of every row before they interact; null: none."""
+
+
+class DeepConfig(VectorsConfig):
+    """The same for models with a deep network."""
+
+    hidden: tuple[Width, ...] = (400, 400, 400)
+    """Widths of the deep network."""
+    dropout: Dropout = 0.5
+    """After every layer of the deep network."""
+    batch_norm: bool = True
+    """In every layer of the deep network, before the activation."""
+
+
+class FieldModel(nn.Module):
+    """A flat model: the fields of each of its streams to K logits."""
+
+    streams: tuple[str, ...] = ("fields",)
+    """Names of the inputs: a model of two streams may be given fields that were refined for each."""
+
+    def forward(self, fields: Mapping[str, Fields]) -> Float[Tensor, "N K"]:
+        raise NotImplementedError
+
+    def cost(self) -> int:
+        """Multiply-adds per row."""
+        return products(self)
+
+
+class Flat(nn.Module):
+    """A flat model as a backbone. Histories are averaged once per request; all else is per row."""
+
+    def __init__(
+        self,
+        model: FieldModel,
+        layout: Layout,
+        *,
+        histories: Sequence[str],
+        first_order: FirstOrder | None,
+        wiring: Wiring,
+    ) -> None:
+        super().__init__()
+        self._layout = layout
+        self._histories = tuple(histories)
+        self.first_order = first_order
+        self.refine = wiring
+        self.model = model
+
+    def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
+        kept = attended[:, :, None].to(events.values.dtype)
+        return {f"{name}.mean": (events.values * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)}
+
+    def encode_request(self, request: Fields, histories: State) -> State:
+        means = [histories[f"{name}.mean"] for name in self._histories]
+        return {"fields": torch.cat([request.values, *means], dim=1)}
+
+    def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
+        values = torch.cat([ragged.spread(state["fields"]), candidate.values], dim=1)
+        weights = None
+        if self.first_order is not None:
+            weights, values = self.first_order(values)
+        fields = Fields(values=values, widths=self._layout.widths, names=self._layout.names)
+        logits = self.model(self.refine(fields))
+        return logits if weights is None else logits + weights
+
+    def cost(self, lengths: Mapping[str, int]) -> Cost:
+        """All of it per candidate: averages are sums, not products."""
+        return Cost(per_candidate=self.refine.cost() + self.model.cost())
+
+
+def flat(kind: Callable[[Any, Layout, int], FieldModel], *, first_order: bool = False) -> Callable[..., Flat]:
+    """How `MODELS` builds a flat model from ``kind(config, layout of its fields, number of tasks)``."""
+
+    def build(config: Any, inputs: Inputs, layouts: Layouts) -> Flat:
+        layout, num_tasks = joined_layout(layouts), len(inputs.tasks)
+        split = FirstOrder(layout, num_tasks) if first_order else None
+        layout = layout if split is None else split.layout
+        model = kind(config, layout, num_tasks)
+        wiring = Wiring(config.refine, layout, model.streams, f"model.name {config.name!r}")
+        return Flat(model, layout, histories=tuple(layouts.histories), first_order=split, wiring=wiring)
+
+    return build
+
+
+def joined_layout(layouts: Layouts) -> Layout:
+    """Request, history by history, candidate. The averaged field f of history s is called ``s.f``."""
+    names, widths = list(layouts.request.names), list(layouts.request.widths)
+    for history, events in layouts.histories.items():
+        names += [f"{history}.{name}" for name in events.names]
+        widths += events.widths
+    names += layouts.candidate.names
+    widths += layouts.candidate.widths
+    return Layout(names=tuple(names), widths=tuple(widths))

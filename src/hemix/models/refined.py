@@ -1,0 +1,78 @@
+"""A refinement module in front of a model that reads histories.
+
+Refined fields mix request and candidate, so they all belong to the candidate: the model behind sees a request without
+fields, whose histories are encoded once as ever.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hemix.batch import Inputs
+from hemix.models.backbone import AttentionMap, Attentive, Backbone, Residual, Update
+from hemix.nn.cost import Cost
+from hemix.nn.fields import Fields, Layout, Layouts, State
+from hemix.nn.ragged import Ragged
+from hemix.refine import RefinerConfig, Wiring
+
+REQUEST = "refined.request"
+
+
+class Refined(nn.Module):
+    """A backbone that gets refined fields. What it shows of itself is that of the backbone behind."""
+
+    def __init__(self, backbone: Backbone, wiring: Wiring, joined: Layout) -> None:
+        super().__init__()
+        assert isinstance(backbone, nn.Module)
+        self._joined = joined
+        self.refine = wiring
+        self.model = backbone
+
+    def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
+        return self.model.encode_history(name, events, attended)
+
+    def encode_request(self, request: Fields, histories: State) -> State:
+        nothing = Fields(values=request.values[:, :0], widths=(), names=())
+        return {REQUEST: request.values, **self.model.encode_request(nothing, histories)}
+
+    def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
+        return self.model.score(state, self.refined(state, candidate, ragged), ragged)
+
+    def refined(self, state: State, candidate: Fields, ragged: Ragged) -> Fields:
+        """The fields of request and candidate as the backbone behind gets them."""
+        values = torch.cat([ragged.spread(state[REQUEST]), candidate.values], dim=1)
+        (fields,) = self.refine(Fields(values=values, widths=self._joined.widths, names=self._joined.names)).values()
+        return fields
+
+    def attention(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[AttentionMap]:
+        """See `Attentive`; nothing if the backbone behind has no attention."""
+        if not isinstance(self.model, Attentive):
+            return ()
+        return self.model.attention(state, self.refined(state, candidate, ragged), ragged)
+
+    def updates(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[Update]:
+        """See `Residual`; nothing if the backbone behind has no blocks."""
+        if not isinstance(self.model, Residual):
+            return ()
+        return self.model.updates(state, self.refined(state, candidate, ragged), ragged)
+
+    def cost(self, lengths: Mapping[str, int]) -> Cost:
+        """The backbone behind, and the module per candidate."""
+        return self.model.cost(lengths) + Cost(per_candidate=self.refine.cost())
+
+
+def build_refined(build: Any, refine: RefinerConfig, config: Any, inputs: Inputs, layouts: Layouts) -> Refined:
+    """What ``build(config, inputs, layouts)`` makes, behind a module. Raises ConfigError if they do not fit."""
+    joined = Layout(
+        names=(*layouts.request.names, *layouts.candidate.names),
+        widths=(*layouts.request.widths, *layouts.candidate.widths),
+    )
+    wiring = Wiring(refine, joined, ("fields",), f"model.name {config.name!r}")
+    behind = replace(inputs, request=(), candidate=(*inputs.request, *inputs.candidate))
+    nothing = Layout(names=(), widths=())
+    backbone = build(config, behind, Layouts(request=nothing, candidate=joined, histories=layouts.histories))
+    return Refined(backbone, wiring, joined)
