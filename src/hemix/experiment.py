@@ -14,8 +14,8 @@ from hemix.config import Config, parse_config
 from hemix.config_file import read_experiment_values
 from hemix.errors import suggestion
 from hemix.evaluate.evaluator import EvaluateConfig
-from hemix.models import HeMixConfig, ModelConfig
-from hemix.objectives import ESMMConfig, LogLossConfig, ObjectiveConfig
+from hemix.models import HeMixConfig, LRConfig, ModelConfig
+from hemix.objectives import CL4CTRConfig, ESMMConfig, LogLossConfig, ObjectiveConfig
 from hemix.schema import DataConfig
 from hemix.training.config import REGRESSION_METRICS, RESUMABLE_KEYS, TrainConfig
 
@@ -42,6 +42,8 @@ class Experiment(Config):
                 )
         if isinstance(self.objective, ESMMConfig):
             _check_esmm(self.objective, self.data)
+        if isinstance(self.objective, CL4CTRConfig):
+            _check_cl4ctr(self.objective, self.model, self.train)
         labels: dict[str, LabelKind] = {label.name: label.kind for label in self.data.labels}
         check_monitor(self.train.monitor, labels, self.evaluate.ndcg_k, users=self.data.examples.user is not None)
         return self
@@ -105,6 +107,16 @@ def _check_esmm(objective: ESMMConfig, data: DataConfig) -> None:
         raise ValueError(
             f"objective esmm learns from all impressions; rows can be dropped by the click only, and "
             f"data.downsample.label is {data.downsample.label!r}"
+        )
+
+
+def _check_cl4ctr(objective: CL4CTRConfig, model: ModelConfig, train: TrainConfig) -> None:
+    if isinstance(model, LRConfig):
+        raise ValueError("objective cl4ctr compares vectors of values, and model 'lr' has none; choose another model")
+    if objective.scope == "table" and train.table_optimizer != "adam":
+        raise ValueError(
+            "objective.scope 'table' gives every row of a table a gradient, which train.table_optimizer "
+            f"{train.table_optimizer!r} cannot take; set it to 'adam', or objective.scope to 'batch'"
         )
 
 

@@ -5,16 +5,22 @@ import torch
 from hemix.batch import Inputs
 from hemix.models import (
     MODELS,
+    AFNConfig,
+    AutoIntConfig,
     DCNConfig,
     DCNv2Config,
     DeepFMConfig,
     DINConfig,
     DLRMConfig,
+    FinalMLPConfig,
     FMConfig,
     GDCNConfig,
     HeMixConfig,
     LRConfig,
+    MaskNetConfig,
     ModelConfig,
+    WukongConfig,
+    XDeepFMConfig,
 )
 from hemix.nn.towers import MMoEConfig, PLEConfig
 from hemix.ranker import Ranker, build_ranker
@@ -87,6 +93,25 @@ CONFIGS: dict[str, ModelConfig] = {
     ),
     "gdcn": GDCNConfig(embedding_dim=8, hidden=(32, 16), dropout=0.0),
     "gdcn, cross": GDCNConfig(embedding_dim=8, structure="cross", cross_bias="zeros"),
+    "xdeepfm": XDeepFMConfig(embedding_dim=8, cin_sizes=(6, 4), hidden=(32,), dropout=0.0),
+    "autoint": AutoIntConfig(embedding_dim=8, num_layers=2, head_dim=8, hidden=()),
+    "autoint, deep": AutoIntConfig(embedding_dim=8, num_layers=1, head_dim=8, hidden=(16,), dropout=0.0),
+    "afn": AFNConfig(embedding_dim=8, num_logarithmic=5, afn_hidden=(16,), hidden=(16,), dropout=0.0),
+    "masknet": MaskNetConfig(embedding_dim=8, num_blocks=2, block_dim=16, hidden=(16,), dropout=0.0),
+    "masknet, serial": MaskNetConfig(embedding_dim=8, structure="serial", num_blocks=2, block_dim=16, dropout=0.0),
+    "finalmlp": FinalMLPConfig(
+        embedding_dim=8,
+        first_hidden=(32,),
+        second_hidden=(16,),
+        first_dropout=0.0,
+        second_dropout=0.0,
+        gate_hidden=(16,),
+        first_gate=("user",),
+        second_gate=("item",),
+    ),
+    "wukong": WukongConfig(
+        embedding_dim=8, num_layers=2, num_fm=6, num_linear=6, rank=5, fm_hidden=(16,), hidden=(16,)
+    ),
     "fm, refined": FMConfig(embedding_dim=8, refine=FRNetConfig(attention_dim=4, hidden=(16,), dropout=0.0)),
     "deepfm, refined apart": DeepFMConfig(
         embedding_dim=8, hidden=(32,), dropout=0.0, refine=GFRLConfig(wiring="separate", hidden=(16,), dropout=0.0)

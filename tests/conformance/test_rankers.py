@@ -158,7 +158,7 @@ def test_every_parameter_gets_a_gradient(name: str, plain: bool) -> None:
     ranker = build_ranker(inputs, CONFIGS[name], seed=1)
     lengths = [(3 * r) % 10 for r in range(5 * len(COUNTS))]
     batch = make_batch(inputs, counts=COUNTS * 5, lengths={"global": lengths, "real_time": lengths})
-    build_objective(LogLossConfig(), inputs)(ranker, batch).total.backward()
+    build_objective(LogLossConfig(), ranker)(ranker, batch).total.backward()
     without = [
         key
         for key, parameter in ranker.named_parameters()
@@ -209,7 +209,7 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
     tables = {id(table) for table in ranker.embedding.tables}
     dense = torch.optim.AdamW([p for p in ranker.parameters() if id(p) not in tables], lr=3e-3)
     sparse = RowwiseAdagrad(list(ranker.embedding.tables))
-    objective = build_objective(LogLossConfig(), inputs)
+    objective = build_objective(LogLossConfig(), ranker)
     for step in range(steps):
         ranker.zero_grad()
         objective(ranker, planted(inputs, step)).total.backward()
@@ -222,9 +222,12 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
     return float((logits[clicked][:, None] > logits[~clicked]).float().mean())
 
 
-@pytest.mark.parametrize(
-    "name", ["hemix", "dlrm", "dlrm, attention", "din", "fm", "deepfm", "dcn", "dcnv2", "gdcn", "gdcn, cross"]
-)
+LEARNERS = ["hemix", "dlrm", "dlrm, attention", "din", "fm", "deepfm", "dcn", "dcnv2", "gdcn", "gdcn, cross", "xdeepfm"]
+LEARNERS += ["autoint", "autoint, deep", "afn", "masknet", "masknet, serial", "finalmlp", "wukong"]
+"""All but LR, which has no interaction to learn, and one form of each."""
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_learns_a_planted_interaction(name: str) -> None:
     assert auc_of_planted(make_inputs(plain=True, num_tasks=1), CONFIGS[name]) > 0.9
 

@@ -24,6 +24,7 @@ class Given(Ranker):
 
     def __init__(self, logits: Tensor) -> None:
         nn.Module.__init__(self)
+        self.inputs = INPUTS
         self.logits = nn.Parameter(logits)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -63,7 +64,7 @@ def test_formula_and_gradient() -> None:
     assert batch.weights is not None
     logits = 3 * torch.randn(batch.num_rows, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     ranker = Given(logits.clone())
-    loss = build_objective(CONFIG, INPUTS).double()(ranker, batch)
+    loss = build_objective(CONFIG, ranker).double()(ranker, batch)
     again = logits.clone().requires_grad_()
     expected = naive(again, batch.labels, batch.weights)
     torch.testing.assert_close(loss.total, expected, rtol=1e-12, atol=0)
@@ -83,7 +84,7 @@ def test_both_heads_learn_from_rows_without_a_click() -> None:
     found = {}
     for name, config in (("esmm", CONFIG), ("masked", LogLossConfig())):
         ranker = Given(torch.zeros(batch.num_rows, 3))
-        build_objective(config, INPUTS)(ranker, batch).total.backward()
+        build_objective(config, ranker)(ranker, batch).total.backward()
         assert ranker.logits.grad is not None
         found[name] = ranker.logits.grad[~clicked, 1] != 0
     assert found["esmm"].all()
@@ -94,7 +95,7 @@ def test_float32_is_finite_where_probabilities_round() -> None:
     """Clicked and bought although both were held impossible: 200 nats, not infinity."""
     ranker = Given(torch.tensor([[-100.0, -100.0, 0.0], [100.0, 100.0, 0.0]]))
     batch = replace(make_batch(INPUTS, counts=(2,)), labels=torch.tensor([[1.0, 1.0, NAN], [0.0, NAN, NAN]]))
-    loss = build_objective(ESMMConfig(click="click", conversion="order"), INPUTS)(ranker, replace(batch, weights=None))
+    loss = build_objective(ESMMConfig(click="click", conversion="order"), ranker)(ranker, replace(batch, weights=None))
     assert loss.parts["click_and_order"].item() == pytest.approx((200 + 100 - math.log(2)) / 2, rel=1e-5)
     loss.total.backward()
     assert ranker.logits.grad is not None
@@ -103,7 +104,7 @@ def test_float32_is_finite_where_probabilities_round() -> None:
 
 def test_a_ranker_trains_under_it() -> None:
     ranker, batch = build_ranker(INPUTS, DLRMConfig(), seed=0), masked(make_batch(INPUTS))
-    build_objective(CONFIG, INPUTS)(ranker, batch).total.backward()
+    build_objective(CONFIG, ranker)(ranker, batch).total.backward()
     assert all(parameter.grad is not None for parameter in ranker.parameters())
 
 
@@ -116,11 +117,12 @@ def test_a_ranker_trains_under_it() -> None:
     ],
 )
 def test_unknown_tasks_are_refused(config: ESMMConfig, message: str) -> None:
+    ranker = build_ranker(INPUTS, DLRMConfig(), seed=0)
     with pytest.raises(ConfigError, match=message):
-        build_objective(config, INPUTS)
+        build_objective(config, ranker)
 
 
 def test_a_batch_without_labels_is_refused() -> None:
     ranker, batch = build_ranker(INPUTS, DLRMConfig(), seed=0), make_batch(INPUTS)
     with pytest.raises(ConfigError, match="needs labels"):
-        build_objective(CONFIG, INPUTS)(ranker, replace(batch, labels=None))
+        build_objective(CONFIG, ranker)(ranker, replace(batch, labels=None))

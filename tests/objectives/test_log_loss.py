@@ -65,7 +65,7 @@ def test_weight_zero_is_as_if_the_row_were_not_there() -> None:
 
 def test_parts_add_up_to_the_total() -> None:
     ranker, batch = build_ranker(INPUTS, DLRMConfig(), seed=0), make_batch(INPUTS)
-    loss = build_objective(LogLossConfig(task_weights={"order": 0.5}), INPUTS)(ranker, batch)
+    loss = build_objective(LogLossConfig(task_weights={"order": 0.5}), ranker)(ranker, batch)
     assert list(loss.parts) == ["click", "order"]
     torch.testing.assert_close(loss.total, loss.parts["click"] + 0.5 * loss.parts["order"])
     assert loss.total.requires_grad
@@ -74,7 +74,7 @@ def test_parts_add_up_to_the_total() -> None:
 
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"Unknown task in objective.task_weights 'clck'; available: click, order"):
-        build_objective(LogLossConfig(task_weights={"clck": 1.0}), INPUTS)
+        build_objective(LogLossConfig(task_weights={"clck": 1.0}), build_ranker(INPUTS, DLRMConfig(), seed=0))
     with pytest.raises(ConfigError, match=r"task_weights.click: .*greater than or equal to 0 \(got -1\)"):
         parse_config(LogLossConfig, {"task_weights": {"click": -1}}, "objective")
 
@@ -82,4 +82,4 @@ def test_bad_settings_are_refused() -> None:
 def test_a_batch_without_labels_is_refused() -> None:
     ranker, batch = build_ranker(INPUTS, DLRMConfig(), seed=0), make_batch(INPUTS)
     with pytest.raises(ConfigError, match="needs labels"):
-        build_objective(LogLossConfig(), INPUTS)(ranker, replace(batch, labels=None))
+        build_objective(LogLossConfig(), ranker)(ranker, replace(batch, labels=None))

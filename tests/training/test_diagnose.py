@@ -25,7 +25,7 @@ INPUTS = make_inputs()
 
 def learner_and_batch() -> tuple[Learner, Ranker, Batch]:
     ranker = build_ranker(INPUTS, DLRMConfig(embedding_dim=4), seed=0)
-    objective = build_objective(LogLossConfig(), INPUTS)
+    objective = build_objective(LogLossConfig(), ranker)
     return Learner(ranker, objective, tables=ranker.embedding.tables), ranker, make_batch(INPUTS)
 
 

@@ -58,6 +58,31 @@ def test_rowwise_adagrad_equals_the_dense_formula(steps: list[list[int]], width:
     torch.testing.assert_close(table, naive, rtol=1e-9, atol=1e-12)
 
 
+def test_weight_decay_of_tables_is_in_the_gradient() -> None:
+    """Row 1 is (1, 2), its gradient (3, 4), decay 0.5: (3.5, 5), s = 18.625. Row 0 is not in the batch and stays."""
+    table = nn.Parameter(torch.tensor([[5.0, 5.0], [1.0, 2.0]]))
+    optimizer = RowwiseAdagrad([table], lr=0.1, eps=0.0, weight_decay=0.5)
+    (F.embedding(torch.tensor([1]), table, sparse=True) * torch.tensor([3.0, 4.0])).sum().backward()
+    optimizer.step()
+    expected = torch.tensor([[5.0, 5.0], [1 - 0.35 / 18.625**0.5, 2 - 0.5 / 18.625**0.5]])
+    torch.testing.assert_close(table.detach(), expected)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_weight_decay_of_tables_under_adam_is_that_of_torch(decay: float) -> None:
+    """Coupled, on every row, whether it is in the batch or not."""
+    table, dense = table_of(6, 3), table_of(6, 3)
+    config = TrainConfig(table_optimizer="adam", table_weight_decay=decay)
+    ours = Optimizers({"table": table}, ["table"], config)
+    torchs = torch.optim.Adam([dense], lr=config.optimizer.lr, weight_decay=decay)
+    for ids in ([0, 2], [2, 5]):
+        for parameter, sparse, optimizer in ((table, True, ours), (dense, False, torchs)):
+            parameter.grad = None
+            lookup_loss(parameter, torch.tensor(ids), sparse=sparse).backward()
+            optimizer.step()
+    torch.testing.assert_close(table, dense, rtol=1e-9, atol=1e-12)
+
+
 def test_rowwise_adagrad_leaves_other_rows_bitwise_alone() -> None:
     table = table_of(10, 3)
     before = table.detach().clone()
@@ -109,7 +134,7 @@ def test_weight_decay_is_on_the_weights_of_maps(name: str) -> None:
     """Not on learned vectors, biases and scales per token, which have two axes too: one step without any gradient."""
     inputs = make_inputs()
     ranker = build_ranker(inputs, CONFIGS[name], seed=0)
-    learner = Learner(ranker, build_objective(LogLossConfig(), inputs), tables=ranker.embedding.tables)
+    learner = Learner(ranker, build_objective(LogLossConfig(), ranker), tables=ranker.embedding.tables)
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.fill_(1.0)

@@ -40,7 +40,7 @@ def models(
             {
                 "model": name,
                 "paper": kind.paper,
-                "reads_histories": kind.reads_histories,
+                "histories": kind.histories,
                 "table_parameters": count.tables,
                 "other_parameters": count.dense,
                 "multiply_adds_per_request": cost.per_request,
@@ -48,10 +48,7 @@ def models(
             }
         )
     heads = ("model", "paper", "histories", "in tables", "parameters", "per request", "per candidate")
-    rows = [
-        (row["model"], row["paper"], "yes" if row["reads_histories"] else "no", *map(grouped, list(row.values())[3:]))
-        for row in figures
-    ]
+    rows = [(row["model"], row["paper"], row["histories"], *map(grouped, list(row.values())[3:])) for row in figures]
     show_rows(f"Models with default settings on {data or 'MovieLens-100K'}", heads, rows)
     say("per request, per candidate: multiply-adds of matrix products, with every history at its greatest length.")
     write_json(json, figures)

@@ -43,3 +43,8 @@ def products(module: nn.Module) -> int:
     parts = list(module.modules())
     maps = sum(part.weight.numel() for part in parts if isinstance(part, nn.Linear | GroupedLinear))
     return maps + sum(part.weighted_sums() for part in parts if isinstance(part, WeighsExperts))
+
+
+def pair_products(num_rows: int, width: int) -> int:
+    """Multiply-adds of an attention of `num_rows` over themselves: scores and sums."""
+    return 2 * num_rows**2 * width

@@ -95,6 +95,11 @@ class FeatureEmbedding(nn.Module):
         start = max(start for start in starts if start <= row)
         return starts[start], row - start
 
+    def learnt(self, table: str) -> Float[Tensor, "_ D"]:
+        """The vectors of all learnt values of a table: without padding, unknown and null. Gradients are dense."""
+        index, start = self._places[table]
+        return self.tables[index][start + FIRST_ID : start + self._num_ids[table]]
+
     def _embed(self, name: str, columns: Columns) -> Fields:
         side = self._sides[name]
         parts = side.look_up(columns.ids, self.tables)

@@ -7,18 +7,36 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hemix.batch import Inputs
+from hemix.objectives.cl4ctr import CL4CTR, CL4CTRConfig
 from hemix.objectives.esmm import ESMM, ESMMConfig
 from hemix.objectives.log_loss import LogLoss, LogLossConfig
 from hemix.objectives.loss import Loss
+from hemix.ranker import Ranker
 
-ObjectiveConfig = Annotated[LogLossConfig | ESMMConfig, Field(discriminator="name")]
-Objective = LogLoss | ESMM
-
-
-def build_objective(config: ObjectiveConfig, inputs: Inputs) -> Objective:
-    """The objective that `config` names. Raises ConfigError for a task that the data does not have."""
-    return ESMM(config, inputs) if isinstance(config, ESMMConfig) else LogLoss(config, inputs)
+ObjectiveConfig = Annotated[LogLossConfig | ESMMConfig | CL4CTRConfig, Field(discriminator="name")]
+Objective = LogLoss | ESMM | CL4CTR
 
 
-__all__ = ["ESMM", "ESMMConfig", "LogLoss", "LogLossConfig", "Loss", "Objective", "ObjectiveConfig", "build_objective"]
+def build_objective(config: ObjectiveConfig, ranker: Ranker) -> Objective:
+    """The objective that `config` names. Raises ConfigError if it does not fit the ranker, or the tasks of its data."""
+    match config:
+        case LogLossConfig():
+            return LogLoss(config, ranker.inputs)
+        case ESMMConfig():
+            return ESMM(config, ranker.inputs)
+        case CL4CTRConfig():
+            return CL4CTR(config, ranker)
+
+
+__all__ = [
+    "CL4CTR",
+    "ESMM",
+    "CL4CTRConfig",
+    "ESMMConfig",
+    "LogLoss",
+    "LogLossConfig",
+    "Loss",
+    "Objective",
+    "ObjectiveConfig",
+    "build_objective",
+]

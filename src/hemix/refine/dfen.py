@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hemix.nn.attention import split_heads
-from hemix.nn.cost import products
+from hemix.nn.cost import pair_products, products
 from hemix.nn.deep import DeepNetwork
-from hemix.refine.refiner import Dropout, Refiner, RefinerConfig, Width, pair_products
+from hemix.refine.refiner import Dropout, Refiner, RefinerConfig, Width
 
 
 class DFENConfig(RefinerConfig):

@@ -9,7 +9,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.refine.refiner import Refiner, RefinerConfig, pair_products
+from hemix.nn.cost import pair_products
+from hemix.refine.refiner import Refiner, RefinerConfig
 
 
 class DRMConfig(RefinerConfig):

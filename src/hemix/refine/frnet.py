@@ -13,9 +13,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from hemix.nn.cost import products
+from hemix.nn.cost import pair_products, products
 from hemix.nn.deep import RowBatchNorm
-from hemix.refine.refiner import Dropout, Refiner, RefinerConfig, Width, pair_products
+from hemix.refine.refiner import Dropout, Refiner, RefinerConfig, Width
 
 
 class FRNetConfig(RefinerConfig):

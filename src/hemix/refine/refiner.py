@@ -55,8 +55,3 @@ class FieldMaps(GroupedLinear):
 
     def forward(self, x: Float[Tensor, "N F I"]) -> Float[Tensor, "N F O"]:
         return super().forward(x.transpose(0, 1)).transpose(0, 1)
-
-
-def pair_products(num_rows: int, width: int) -> int:
-    """Multiply-adds of an attention of `num_rows` over themselves: scores and sums."""
-    return 2 * num_rows**2 * width

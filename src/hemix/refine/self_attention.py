@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hemix.nn.attention import split_heads
-from hemix.refine.refiner import Refiner, RefinerConfig, Width, pair_products
+from hemix.nn.cost import pair_products
+from hemix.refine.refiner import Refiner, RefinerConfig, Width
 
 
 class SelfAttConfig(RefinerConfig):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from hemix.data.loader import Loader
@@ -128,7 +129,9 @@ def _build_trainer(experiment: Experiment, store: Store, folder: RunFolder, *, p
     """All parts put together; nothing is written yet."""
     config = experiment.train
     ranker = build_ranker(store.inputs, experiment.model, seed=config.seed, table_optimizer=config.table_optimizer)
-    objective = build_objective(experiment.objective, store.inputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        objective = build_objective(experiment.objective, ranker)
     return Trainer(
         Learner(ranker, objective, tables=ranker.embedding.tables),
         Loader(_shared(store.split("train"), config), batch_size=config.batch_size, seed=config.seed),

@@ -110,7 +110,7 @@ def probe(experiment: Experiment, store: Store) -> Probe:
     torch.set_num_threads(1)
     try:
         ranker = build_ranker(store.inputs, experiment.model, seed=config.seed, table_optimizer=config.table_optimizer)
-        learner = Learner(ranker, build_objective(experiment.objective, store.inputs), tables=ranker.embedding.tables)
+        learner = Learner(ranker, build_objective(experiment.objective, ranker), tables=ranker.embedding.tables)
         optimizers = Optimizers(learner.trainable(), learner.table_names, config)
 
         def step(batch: Batch) -> None:

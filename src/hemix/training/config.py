@@ -87,6 +87,9 @@ class TrainConfig(Config):
     """`rowwise_adagrad` touches only the rows in the batch; `adam` is exact dense Adam and walks the whole tables."""
     table_lr: float | None = Field(default=None, gt=0)
     """Of the embedding tables; None: 0.02 for row-wise Adagrad, `optimizer.lr` for Adam."""
+    table_weight_decay: float = Field(default=0.0, ge=0, exclude_if=lambda value: not value)
+    """L2 of the embedding tables, in their gradient (coupled): of all rows under Adam, of those in the batch under
+    row-wise Adagrad."""
     schedule: ScheduleConfig = ScheduleConfig()
     clip_norm: float | None = Field(default=10.0, gt=0)
     """Greatest norm of the whole gradient; None: not clipped."""

@@ -2,8 +2,9 @@
 
 Row-wise Adagrad (one accumulator per row; used by DLRM training and FBGEMM) for a table W with row gradients g:
 
+    g_i <- g_i + weight_decay * W_i                    for the rows i of the batch only
     s_i <- s_i + mean_j g_ij^2
-    W_i <- W_i - lr * g_i / (sqrt(s_i) + eps)          for the rows i of the batch only
+    W_i <- W_i - lr * g_i / (sqrt(s_i) + eps)
 """
 
 from collections.abc import Callable, Iterable
@@ -22,8 +23,14 @@ ROWWISE_ADAGRAD_LR = 0.02
 class RowwiseAdagrad(Optimizer):
     """Adagrad with one accumulator per row of each (V, D) table; reads and writes only the rows with a gradient."""
 
-    def __init__(self, tables: Iterable[nn.Parameter], lr: float = ROWWISE_ADAGRAD_LR, eps: float = 1e-8) -> None:
-        super().__init__(tables, {"lr": lr, "eps": eps})
+    def __init__(
+        self,
+        tables: Iterable[nn.Parameter],
+        lr: float = ROWWISE_ADAGRAD_LR,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(tables, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -32,10 +39,10 @@ class RowwiseAdagrad(Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._update(table, group["lr"], group["eps"])
+                    self._update(table, group["lr"], group["eps"], group["weight_decay"])
         return loss
 
-    def _update(self, table: nn.Parameter, lr: float, eps: float) -> None:
+    def _update(self, table: nn.Parameter, lr: float, eps: float, weight_decay: float) -> None:
         assert table.grad is not None
         if not table.grad.is_sparse:
             raise TrainingError(
@@ -46,6 +53,8 @@ class RowwiseAdagrad(Optimizer):
         if not state:
             state["sum"] = torch.zeros(table.shape[0], dtype=table.dtype, device=table.device)
         rows, values = merge_rows(table.grad)
+        if weight_decay:
+            values = values + weight_decay * table[rows]
         sums = state["sum"]
         sums.index_add_(0, rows, values.square().mean(1))
         table.index_add_(0, rows, values * (-lr / (sums[rows].sqrt() + eps))[:, None])
@@ -149,7 +158,13 @@ def _adamw(named: dict[str, nn.Parameter], config: TrainConfig, undecayed: set[s
 
 def _table_optimizer(tables: list[nn.Parameter], config: TrainConfig) -> Optimizer:
     if config.table_optimizer == "rowwise_adagrad":
-        return RowwiseAdagrad(tables, lr=config.table_lr or ROWWISE_ADAGRAD_LR)
+        return RowwiseAdagrad(tables, lr=config.table_lr or ROWWISE_ADAGRAD_LR, weight_decay=config.table_weight_decay)
     settings = config.optimizer
-    rate = config.table_lr or settings.lr
-    return Adam(tables, lr=rate, betas=settings.betas, eps=settings.eps, fused=_fused(tables))
+    return Adam(
+        tables,
+        lr=config.table_lr or settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=config.table_weight_decay,
+        fused=_fused(tables),
+    )
