@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hemix.errors import RunError, TrainingError
+from hemix.errors import ConfigError, RunError, TrainingError
 from hemix.ledger import Entry
 from hemix.study import worker
 from hemix.study.cells import Study
@@ -104,6 +104,51 @@ def test_trials_first_then_seeds_with_the_best_settings(tmp_path: Path, store: s
     text = markdown(find(prepared.study, prepared.places))
     assert "| system | trials | diverged | best | on valid | settings |" in text
     assert "Random search on 50% of the users, 1 epoch each, seed 0" in text
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_cell_takes_the_settings_of_another(tmp_path: Path, store: str) -> None:
+    """It has no trials, waits for those of the other, and keeps what it sets itself."""
+    cells = {"wide": {"set": {"model.embedding_dim": 8}, "settings_of": "narrow"}, "narrow": {}}
+    path = write_study(tmp_path / "in", search=SEARCH, seeds=[1], cells=cells)
+    prepared = open_study(path, tmp_path / "out", data=[store])
+    starts, failures = go(prepared)
+    assert failures == []
+    assert [start for start in starts if "trial" in start] == [f"narrow, trial {number}" for number in range(3)]
+    assert {"narrow, seed 1", "wide, seed 1"} < set(starts)
+    wide, narrow = prepared.plans()
+    assert wide.best == narrow.best is not None
+    settings = trials_of(prepared.study, "narrow").settings(narrow.best)
+    runs = {each.cell: each for each in prepared.entries() if each.split == "test"}
+    assert runs["wide"].config_hash == wide.cell.having(settings).hash_without_seed
+    assert runs["wide"].budget["settings of"] == "narrow"
+    assert wide.cell.having(settings).model.embedding_dim == 8
+    assert go(prepared) == ([], [])
+    assert "settings of narrow" in markdown(find(prepared.study, prepared.places))
+
+
+@pytest.mark.parametrize(
+    ("cells", "search", "message"),
+    [
+        ({"a": {"settings_of": "b"}, "b": {}}, None, "but the study has no search"),
+        ({"a": {"settings_of": "nowhere"}, "narrow": {}}, SEARCH, "'nowhere', which is no cell"),
+        (
+            {"a": {"settings_of": "b"}, "b": {"settings_of": "c"}, "c": {}},
+            SEARCH,
+            "has those of another; name that one",
+        ),
+        (
+            {"a": {"settings_of": "b", "search": SEARCH["space"]}, "b": {}},
+            SEARCH,
+            "but it has a `search` of its own",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_taken(
+    tmp_path: Path, cells: dict[str, Any], search: dict[str, Any] | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny(tmp_path, search=search, cells=cells, baselines=[])
 
 
 @pytest.mark.usefixtures("in_process")

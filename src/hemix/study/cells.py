@@ -34,6 +34,8 @@ class Cell:
     family: str
     space: Mapping[str, Draw] = field(default_factory=dict)
     """Keys that random search draws; empty: nothing is searched."""
+    settings_of: str | None = None
+    """Another cell, whose search decides the settings of this one."""
 
     def having(self, settings: Mapping[str, Any]) -> Experiment:
         """Its experiment with some keys set. Raises ConfigError for a value that a key cannot have."""
@@ -124,7 +126,9 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
         set_key(values, key, copy.deepcopy(value), where)
     values["name"] = name
     root = path.parent / source.root if source.root is not None else data_file.parent
-    drawn = {} if config.search is None else {**config.search.space, **cell.search}
+    drawn: dict[str, Draw] = {}
+    if config.search is not None and cell.settings_of is None:
+        drawn = {**config.search.space, **cell.search}
     return Cell(
         name=name,
         experiment=parse_config(Experiment, values, where),
@@ -132,6 +136,7 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
         root=root,
         family=cell.family or name.partition("/")[0],
         space=drawn,
+        settings_of=cell.settings_of,
     )
 
 
@@ -173,7 +178,7 @@ def _check_distinct(cells: tuple[Cell, ...], path: Path) -> None:
     seen: dict[tuple[Any, ...], str] = {}
     for cell in cells:
         drawn = json.dumps({key: draw.model_dump(mode="json") for key, draw in cell.space.items()}, sort_keys=True)
-        key = (cell.experiment.hash_without_seed, cell.store, drawn)
+        key = (cell.experiment.hash_without_seed, cell.store, drawn, cell.settings_of)
         if key in seen:
             raise ConfigError(
                 f"{path}: every cell is an experiment of its own; {seen[key]!r} and {cell.name!r} are the same. "

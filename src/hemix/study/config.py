@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hemix.config import Config, parse_config
 from hemix.config_file import read_mapping
+from hemix.errors import suggestion
 
 STORE_AXIS = "store"
 """Key of `grid` that is no key of the experiment: the names of stores."""
@@ -78,6 +79,8 @@ class CellConfig(Config):
     """Curve of a scaling study that the cell is a point of; None: the part of its name before the first slash."""
     search: dict[str, Draw] = Field(default_factory=dict)
     """Keys that are drawn for this cell beside those of `search.space`."""
+    settings_of: str | None = None
+    """Another cell, whose search is this one's: it has no trials and takes the settings that were found there."""
 
 
 class StudyConfig(Config):
@@ -134,9 +137,28 @@ class StudyConfig(Config):
         if size > PRODUCT_LIMIT:
             raise ValueError(f"a study has at most {PRODUCT_LIMIT} cells; this grid makes {size:,}. Cut some values")
         searching = [name for name, cell in self.cells.items() if cell.search]
+        for name, cell in self.cells.items():
+            self._check_borrowed(name, cell)
         if self.search is None and searching:
             raise ValueError(f"cell {searching[0]!r} has a `search`, and the study has none: it says trials and users")
         return self
+
+    def _check_borrowed(self, name: str, cell: CellConfig) -> None:
+        """`settings_of` names a cell that searches for itself."""
+        lender = cell.settings_of
+        if lender is None:
+            return
+        if self.search is None or cell.search:
+            what = "the study has no search" if self.search is None else "it has a `search` of its own"
+            raise ValueError(f"cell {name!r} takes the settings of {lender!r}, but {what}; take one of them out")
+        if self.grid:
+            raise ValueError(f"cell {name!r} has settings_of, and a grid makes several cells of one; write them out")
+        if lender not in self.cells:
+            raise ValueError(
+                f"cell {name!r}: settings_of names {lender!r}, which is no cell.{suggestion(lender, self.cells)}"
+            )
+        if self.cells[lender].settings_of is not None:
+            raise ValueError(f"cell {name!r}: settings_of names {lender!r}, which has those of another; name that one")
 
 
 def load_study(path: str | Path) -> StudyConfig:

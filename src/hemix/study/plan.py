@@ -78,42 +78,49 @@ class CellPlan:
     """Number of the trial whose settings the runs have."""
 
 
-def plan_cell(study: Study, cell: Cell, store: Store, entries: Sequence[Entry]) -> CellPlan:
-    """Compare what a cell asks for with the ledger."""
+def plan_cell(study: Study, cell: Cell, stores: Mapping[str, Store], entries: Sequence[Entry]) -> CellPlan:
+    """Compare what a cell asks for with the ledger. A cell with the settings of another waits for its trials."""
     done = {key_of(entry): entry for entry in entries}
-    search = study.config.search if cell.space else None
+    store, seeds = stores[cell.name], study.config.seeds
     experiment, best, budget = cell.experiment, None, {}
-    if search is not None:
-        trials = Trials(cell=cell, search=search)
-        jobs = [
-            Job(
-                study=study.name, cell=cell.name, experiment=asked, store=store.path, data_hash=store.hash,
-                trial=number, budget={"users": search.users},
-            )
-            for number, asked in enumerate(trial_experiments(trials))
-        ]  # fmt: skip
+    searcher = cell if cell.settings_of is None else study.cell(cell.settings_of)
+    if study.config.search is not None and searcher.space:
+        trials = Trials(cell=searcher, search=study.config.search)
+        jobs = _trial_jobs(study, trials, stores[searcher.name])
         # a small space may draw the same settings twice: one training serves both
         missing = tuple({job.key: job for job in reversed(jobs) if job.key not in done}.values())[::-1]
         if missing:
-            num = len(study.config.seeds)
-            return CellPlan(cell=cell, trials=missing, runs=(), waiting=num, done=0)
+            own = missing if searcher is cell else ()
+            return CellPlan(cell=cell, trials=own, runs=(), waiting=len(seeds), done=0)
         best = best_trial(trials, [done[job.key] for job in jobs])
         experiment = cell.having(trials.settings(best))
-        budget = {"trials": search.trials, "searched keys": len(cell.space)}
+        budget = {"trials": trials.search.trials, "searched keys": len(searcher.space)}
+        if searcher is not cell:
+            budget = {"trials": 0, "settings of": searcher.name}
     runs = [
         Job(
             study=study.name, cell=cell.name, experiment=experiment.with_seed(seed), store=store.path,
             data_hash=store.hash, budget=budget,
         )
-        for seed in study.config.seeds
+        for seed in seeds
     ]  # fmt: skip
     left = tuple(job for job in runs if job.key not in done)
     return CellPlan(cell=cell, trials=(), runs=left, waiting=0, done=len(runs) - len(left), best=best)
 
 
+def _trial_jobs(study: Study, trials: Trials, store: Store) -> list[Job]:
+    return [
+        Job(
+            study=study.name, cell=trials.cell.name, experiment=asked, store=store.path, data_hash=store.hash,
+            trial=number, budget={"users": trials.search.users},
+        )
+        for number, asked in enumerate(trial_experiments(trials))
+    ]  # fmt: skip
+
+
 def plan(study: Study, stores: Mapping[str, Store], entries: Sequence[Entry]) -> list[CellPlan]:
     """What is left of every cell, in the order of the study file."""
-    return [plan_cell(study, cell, stores[cell.name], entries) for cell in study.cells]
+    return [plan_cell(study, cell, stores, entries) for cell in study.cells]
 
 
 def jobs_of(plans: Sequence[CellPlan], seeds: Sequence[int]) -> Iterator[Job]:
