@@ -18,6 +18,11 @@ def is_none(value: Any) -> bool:
     return value is None
 
 
+def is_empty(value: Any) -> bool:
+    """The same for keys that hold a mapping."""
+    return not value
+
+
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hemix.batch import Batch, Columns, Inputs, Requests
 from hemix.errors import ConfigError
 from hemix.models import MODELS, Backbone, ModelConfig, ModelKind
-from hemix.models.flat import FlatConfig
+from hemix.models.flat import FlatConfig, with_table_dims
 from hemix.models.refined import build_refined
 from hemix.nn.cost import Cost
 from hemix.nn.embedding import FeatureEmbedding
@@ -49,7 +49,7 @@ class Ranker(nn.Module):
         self.inputs = inputs
         self.config = config
         self._histories = config.used_histories(inputs)
-        read = replace(inputs, histories=self._histories)
+        read = with_table_dims(replace(inputs, histories=self._histories), config)
         self.embedding = _build_embedding(read, config.embedding_dim, kind)
         self.backbone = _build_backbone(kind, config, read, self.embedding.layouts)
 

@@ -112,6 +112,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "wukong": WukongConfig(
         embedding_dim=8, num_layers=2, num_fm=6, num_linear=6, rank=5, fm_hidden=(16,), hidden=(16,)
     ),
+    "deepfm, condensed": DeepFMConfig(
+        embedding_dim=8, hidden=(16,), dropout=0.0, table_dims={"item": 3, "category": 5}, align_dim=6
+    ),
     "fm, refined": FMConfig(embedding_dim=8, refine=FRNetConfig(attention_dim=4, hidden=(16,), dropout=0.0)),
     "deepfm, refined apart": DeepFMConfig(
         embedding_dim=8, hidden=(32,), dropout=0.0, refine=GFRLConfig(wiring="separate", hidden=(16,), dropout=0.0)

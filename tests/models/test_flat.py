@@ -12,7 +12,9 @@ from hemix.batch import FieldSpec, Inputs, TableSpec, TaskSpec
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models import DCNConfig, DCNv2Config, DeepFMConfig, FMConfig, GDCNConfig, LRConfig
+from hemix.models.flat import Align
 from hemix.nn.deep import DeepNetwork
+from hemix.nn.fields import Layout
 from hemix.ranker import build_ranker, count_parameters
 
 CRITEO = (
@@ -91,30 +93,42 @@ def test_parameters_are_as_many_as_the_formula_says(tasks: int) -> None:
     """D = 200: 25 fields of width 8, histories included."""
     inputs, width = make_inputs(num_tasks=tasks), 25 * 8
     deep = {"embedding_dim": 8, "hidden": (32, 16)}
-    expected = {
-        LRConfig(): {"bias": tasks},
-        FMConfig(embedding_dim=8): {"bias": tasks, **({"pairs": 8 * tasks} if tasks > 1 else {})},
-        DeepFMConfig(**deep): {
-            "deep": layers(width, 32, 16),
-            "head": 17 * tasks,
-            **({"pairs": 8 * tasks} if tasks > 1 else {}),
-        },
-        DCNConfig(**deep): {
-            "cross": 3 * 2 * width,
-            "deep": layers(width, 32, 16),
-            "head": (width + 16 + 1) * tasks,
-        },
-        DCNv2Config(**deep, rank=4, num_experts=2, structure="stacked"): {
-            "cross": 3 * (2 * width * 4 * 2 + 4 * 4 * 2 + 2 * width + width),
-            "deep": layers(width, 32, 16),
-            "head": 17 * tasks,
-        },
-        GDCNConfig(**deep, num_layers=2, structure="cross"): {
-            "cross": 2 * (2 * width**2 + width),
-            "head": (width + 1) * tasks,
-        },
-    }
-    for config, parts in expected.items():
+    expected: list[tuple[Any, dict[str, int]]] = [
+        (LRConfig(), {"bias": tasks}),
+        (FMConfig(embedding_dim=8), {"bias": tasks, **({"pairs": 8 * tasks} if tasks > 1 else {})}),
+        (
+            DeepFMConfig(**deep),
+            {
+                "deep": layers(width, 32, 16),
+                "head": 17 * tasks,
+                **({"pairs": 8 * tasks} if tasks > 1 else {}),
+            },
+        ),
+        (
+            DCNConfig(**deep),
+            {
+                "cross": 3 * 2 * width,
+                "deep": layers(width, 32, 16),
+                "head": (width + 16 + 1) * tasks,
+            },
+        ),
+        (
+            DCNv2Config(**deep, rank=4, num_experts=2, structure="stacked"),
+            {
+                "cross": 3 * (2 * width * 4 * 2 + 4 * 4 * 2 + 2 * width + width),
+                "deep": layers(width, 32, 16),
+                "head": 17 * tasks,
+            },
+        ),
+        (
+            GDCNConfig(**deep, num_layers=2, structure="cross"),
+            {
+                "cross": 2 * (2 * width**2 + width),
+                "head": (width + 1) * tasks,
+            },
+        ),
+    ]
+    for config, parts in expected:
         by_part = count_parameters(inputs, config).by_part
         assert {part: count for part, count in by_part.items() if part != "embedding"} == parts, config.name
 
@@ -185,3 +199,23 @@ def test_lr_has_no_width_and_no_module() -> None:
     for values in ({"embedding_dim": 8}, {"refine": {"name": "senet"}}):
         with pytest.raises(ConfigError, match="unknown key"):
             parse_config(LRConfig, values, "model")
+
+
+def test_aligned_fields_are_mapped_one_by_one() -> None:
+    """A_f x_f side by side, by hand; parameters sum of d_f times the width."""
+    layout = Layout(names=("a", "b"), widths=(2, 3))
+    align = Align(layout, 4)
+    x = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    first, second = (part.weight for part in align.maps)
+    expected = torch.stack([torch.cat([first @ row[:2], second @ row[2:]]) for row in x])
+    torch.testing.assert_close(align(x), expected)
+    assert align.layout.widths == (4, 4)
+    assert sum(parameter.numel() for parameter in align.parameters()) == (2 + 3) * 4
+
+
+def test_first_order_weights_keep_their_width_in_a_condensed_model() -> None:
+    inputs = make_inputs(num_tasks=1)
+    narrow = FMConfig(embedding_dim=8, table_dims={"item": 3}, align_dim=8)
+    whole = count_parameters(inputs, FMConfig(embedding_dim=8)).tables
+    assert whole - count_parameters(inputs, narrow).tables == 40 * (8 - 3)
+    assert build_ranker(inputs, narrow, seed=0)(make_batch(inputs)).isfinite().all()

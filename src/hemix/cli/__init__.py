@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from hemix import __version__
+from hemix.cli.condense import condense
 from hemix.cli.data import data
 from hemix.cli.demo import demo
 from hemix.cli.evaluate import compare, evaluate
@@ -73,7 +74,7 @@ def hemix(
 app.command()(demo)
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
-for command in (init, schema, models, prepare, train, evaluate, compare, explain, predict, world):
+for command in (init, schema, models, prepare, train, evaluate, compare, explain, condense, predict, world):
     app.command()(command)
 
 

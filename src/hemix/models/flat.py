@@ -7,6 +7,7 @@ A model that refines fields, or that has two streams, says so by `streams`: see 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -15,7 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, is_empty, is_none
+from hemix.errors import unknown_name
 from hemix.models.histories import named_histories
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -45,6 +47,10 @@ class VectorsConfig(FlatConfig):
     """Width of every embedding whose feature sets no `dim`."""
     refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
     """A module that refines the fields of every row before they interact; null: none."""
+    table_dims: dict[str, Width] = Field(default={}, exclude_if=is_empty)
+    """Widths of single tables, in place of those of features or of `embedding_dim`; `hemix condense` finds them."""
+    align_dim: Width | None = Field(default=None, exclude_if=is_none)
+    """Map every field to this width, by a matrix of its own: for models that need fields of one width."""
 
 
 class DeepConfig(VectorsConfig):
@@ -72,6 +78,21 @@ class FieldModel(nn.Module):
         return products(self)
 
 
+class Align(nn.Module):
+    """``y_f = A_f x_f``: fields of any widths to fields of one width."""
+
+    def __init__(self, layout: Layout, width: int) -> None:
+        super().__init__()
+        self._maps = [nn.Linear(own, width, bias=False) for own in layout.widths]
+        self.maps = nn.ModuleList(self._maps)
+        self.layout = Layout(names=layout.names, widths=(width,) * len(layout.names))
+        self._widths = layout.widths
+
+    def forward(self, values: Float[Tensor, "N W"]) -> Float[Tensor, "N V"]:
+        pieces = zip(self._maps, values.split(self._widths, dim=1), strict=True)
+        return torch.cat([part(piece) for part, piece in pieces], dim=1)
+
+
 class Flat(nn.Module):
     """A flat model as a backbone. Histories are averaged once per request; all else is per row."""
 
@@ -82,12 +103,14 @@ class Flat(nn.Module):
         *,
         histories: Sequence[str],
         first_order: FirstOrder | None,
+        align: Align | None,
         wiring: Wiring,
     ) -> None:
         super().__init__()
         self._layout = layout
         self._histories = tuple(histories)
         self.first_order = first_order
+        self.align = align
         self.refine = wiring
         self.model = model
 
@@ -104,13 +127,16 @@ class Flat(nn.Module):
         weights = None
         if self.first_order is not None:
             weights, values = self.first_order(values)
+        if self.align is not None:
+            values = self.align(values)
         fields = Fields(values=values, widths=self._layout.widths, names=self._layout.names)
         logits = self.model(self.refine(fields))
         return logits if weights is None else logits + weights
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """All of it per candidate: averages are sums, not products."""
-        return Cost(per_candidate=self.refine.cost() + self.model.cost())
+        align = 0 if self.align is None else products(self.align)
+        return Cost(per_candidate=align + self.refine.cost() + self.model.cost())
 
 
 def flat(kind: Callable[[Any, Layout, int], FieldModel], *, first_order: bool = False) -> Callable[..., Flat]:
@@ -120,11 +146,26 @@ def flat(kind: Callable[[Any, Layout, int], FieldModel], *, first_order: bool = 
         layout, num_tasks = joined_layout(layouts), len(inputs.tasks)
         split = FirstOrder(layout, num_tasks) if first_order else None
         layout = layout if split is None else split.layout
+        align, name = None, f"model.name {config.name!r}"
+        if isinstance(config, VectorsConfig) and config.align_dim is not None:
+            align = Align(layout, config.align_dim)
+            layout = align.layout
         model = kind(config, layout, num_tasks)
-        wiring = Wiring(config.refine, layout, model.streams, f"model.name {config.name!r}")
-        return Flat(model, layout, histories=tuple(layouts.histories), first_order=split, wiring=wiring)
+        wiring = Wiring(config.refine, layout, model.streams, name)
+        return Flat(model, layout, histories=tuple(layouts.histories), first_order=split, align=align, wiring=wiring)
 
     return build
+
+
+def with_table_dims(inputs: Inputs, config: Any) -> Inputs:
+    """The inputs with the widths of `table_dims`, for models that have it. Raises ConfigError for an unknown table."""
+    dims = config.table_dims if isinstance(config, VectorsConfig) else {}
+    known = [table.name for table in inputs.tables]
+    for name in dims:
+        if name not in known:
+            raise unknown_name("table in model.table_dims", name, known)
+    tables = tuple(replace(table, dim=dims.get(table.name, table.dim)) for table in inputs.tables)
+    return replace(inputs, tables=tables)
 
 
 def joined_layout(layouts: Layouts) -> Layout:
