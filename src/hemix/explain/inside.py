@@ -1,4 +1,4 @@
-"""How alike a model's queries are, and how much each of its blocks changes: averages over some requests."""
+"""What happens inside a model, on average over some requests: queries, blocks, gates; and how it crosses fields."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from hemix.explain.report import BlockNorms, Redundancy
-from hemix.models import Attentive, Residual
-from hemix.models.backbone import AttentionMap
+from hemix.explain.report import BlockNorms, FieldGates, FieldPairs, Redundancy
+from hemix.models import Attentive, Gated, Residual
+from hemix.models.backbone import AttentionMap, Gate
 from hemix.nn.ragged import Ragged
 from hemix.ranker import Embedded, Ranker, encode_embedded
 
@@ -79,4 +79,37 @@ def block_norms(ranker: Ranker, batches: Sequence[Embedded]) -> tuple[BlockNorms
             sums[update.name] = sums.get(update.name, torch.zeros(())) + torch.stack(norms)
     return tuple(
         BlockNorms(name=name, stream=float(pair[0]) / rows, added=float(pair[1]) / rows) for name, pair in sums.items()
+    )
+
+
+@torch.inference_mode()
+def field_gates(ranker: Ranker, batches: Sequence[Embedded]) -> tuple[FieldGates, ...]:
+    """Mean gates of every layer over all rows of some batches."""
+    backbone = ranker.backbone
+    if not isinstance(backbone, Gated):
+        return ()
+    found: dict[str, list[Gate]] = {}
+    for x in batches:
+        ragged = Ragged(x.offsets, len(x.candidate.values))
+        for gate in backbone.gates(encode_embedded(backbone, x), x.candidate, ragged):
+            found.setdefault(gate.name, []).append(gate)
+    return tuple(
+        FieldGates(
+            name=name,
+            fields=dict(
+                zip(gates[0].fields, torch.cat([gate.values for gate in gates]).mean(dim=0).tolist(), strict=True)
+            ),
+        )
+        for name, gates in found.items()
+    )
+
+
+@torch.inference_mode()
+def field_pairs(ranker: Ranker) -> tuple[FieldPairs, ...]:
+    """Norms of the blocks of every cross layer."""
+    backbone = ranker.backbone
+    if not isinstance(backbone, Gated):
+        return ()
+    return tuple(
+        FieldPairs(name=found.name, fields=found.fields, norms=_table(found.norms)) for found in backbone.crossings()
     )

@@ -7,10 +7,9 @@ from hemix.batch import Batch, Columns
 from hemix.data.store import Store
 from hemix.errors import ConfigError
 from hemix.explain.importance import Drawn, costs, draw, quality, score_shuffled
-from hemix.explain.inside import block_norms, query_redundancy
-from hemix.explain.report import ModelReport, Redundancy
+from hemix.explain.inside import block_norms, field_gates, field_pairs, query_redundancy
+from hemix.explain.report import BlockNorms, ModelReport, Redundancy
 from hemix.explain.request import task_place
-from hemix.models import Residual
 from hemix.ranker import Embedded
 from hemix.run.model_file import check_encoder
 from hemix.run.run import Run, Split
@@ -46,13 +45,14 @@ def explain_model(
     rated, shuffled = score_shuffled(ranker, drawn, place, run.device)
     known = rated.take(~np.isnan(rated.labels))
     batches = [_first_candidates(run, drawn, start) for start in range(0, min(MAX_SEEN, len(drawn.requests)), SEEN)]
-    redundancy = query_redundancy(ranker, batches)
+    redundancy, blocks = query_redundancy(ranker, batches), block_norms(ranker, batches)
     return ModelReport(
         run=run.path.name, model=ranker.config.name, store=store.hash, split=split, task=store.inputs.tasks[place].name,
         rows=len(known), requests=len(drawn.requests), users=len(np.unique(known.users[known.users >= 0])),
         interval=f"95 % percentile bootstrap over users, {config.bootstrap_draws:,} draws, seed {config.seed}",
         importance=tuple(costs(rated, shuffled, draws=config.bootstrap_draws, seed=config.seed)),
-        redundancy=redundancy, blocks=block_norms(ranker, batches), notes=tuple(_notes(run, redundancy)),
+        redundancy=redundancy, blocks=blocks, gates=field_gates(ranker, batches),
+        crossings=field_pairs(ranker), notes=tuple(_notes(ranker.config.name, redundancy, blocks)),
         **quality(known),
     )  # fmt: skip
 
@@ -67,12 +67,11 @@ def _first_candidates(run: Run, drawn: Drawn, start: int) -> Embedded:
         return run.ranker.embed(alone.to(run.device))
 
 
-def _notes(run: Run, redundancy: tuple[Redundancy, ...]) -> list[str]:
+def _notes(name: str, redundancy: tuple[Redundancy, ...], blocks: tuple[BlockNorms, ...]) -> list[str]:
     """What the model does not have."""
-    backbone, name = run.ranker.backbone, run.ranker.config.name
     notes = []
     if not redundancy:
         notes.append(f"{name} has no queries that could be alike.")
-    if not isinstance(backbone, Residual):
+    if not blocks:
         notes.append(f"{name} has no residual blocks.")
     return notes

@@ -13,6 +13,7 @@ from hemix.explain import plots
 from hemix.explain.report import (
     Attention,
     Explained,
+    FieldGates,
     Importance,
     ModelReport,
     RequestReport,
@@ -26,6 +27,7 @@ from hemix.explain.report import (
 MOST_BARS = 16
 MOST_EVENTS = 12
 MOST_DIFFERENCES = 20
+PAIRS_IN_A_ROW = 3
 
 
 def write_page(path: Path, report: RequestReport | ModelReport) -> None:
@@ -49,6 +51,8 @@ def request_html(report: RequestReport) -> str:
         body.append("<section>" + "".join(f"<p>{escape(note)}</p>" for note in report.notes) + "</section>")
     body += [_contributions(report), _fields(report)]
     body += [_history(report, place) for place in range(len(report.explained[0].histories))]
+    for found in report.explained:
+        body += _gates(f"Gates of {found.item}", "1: all of a field passes, 0: nothing.", found.gates)
     if report.differences:
         body.append(_differences(report))
     body.append(_best(report))
@@ -221,9 +225,25 @@ def model_html(report: ModelReport) -> str:
         rows = [[b.name, f"{b.stream:.3f}", f"{b.added:.3f}", f"{b.added / b.stream:.2f}"] for b in report.blocks]
         table = html_table(["", "stream", "added", "ratio"], rows)
         body.append(f"<section><h2>Blocks</h2><figure>{chart}</figure>{table}</section>")
+    body += _gates("Gates", "Means over rows.", report.gates)
+    for start in range(0, len(report.crossings), PAIRS_IN_A_ROW):
+        found = report.crossings[start : start + PAIRS_IN_A_ROW]
+        chart = plots.pairs(found[0].fields, {pair.name: pair.norms for pair in found})
+        body.append(
+            "<section><h2>Products of fields</h2><p>Norm of the part of each cross layer that multiplies the field of "
+            f"the row with that of the column.</p><figure>{chart}</figure></section>"
+        )
     notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
     body.append(f"<footer>{notes}<p>Intervals: {escape(report.interval)}.</p></footer>")
     return html_page(f"What {report.run} uses", body)
+
+
+def _gates(title: str, text: str, gates: Sequence[FieldGates]) -> list[str]:
+    """A section with one picture; none without gates."""
+    if not gates:
+        return []
+    chart = plots.gates(list(gates[0].fields), {gate.name: list(gate.fields.values()) for gate in gates})
+    return [f"<section><h2>{escape(title)}</h2><p>{escape(text)}</p><figure>{chart}</figure></section>"]
 
 
 def _importance(found: Sequence[Importance]) -> str:

@@ -124,3 +124,34 @@ def norms(names: Sequence[str], stream: Sequence[float], added: Sequence[float])
         place.legend()
 
     return draw_svg(9.6, 2.8, 1, draw)
+
+
+def gates(names: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:
+    """A row of pixels per layer, a column per field: above one half in one colour, below in the other."""
+
+    def draw(axes: "Sequence[Axes]") -> None:
+        (place,) = axes
+        values = np.array(list(rows.values()))
+        image(place, values - 0.5, top=0.5)
+        place.set_xticks(np.arange(len(names)), names, rotation=40, ha="right")
+        place.set_yticks(np.arange(len(rows)), list(rows))
+        for row, column in np.ndindex(values.shape) if len(names) <= 16 else ():
+            place.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=7)
+        place.set_title("What each layer lets pass of each field")
+
+    return draw_svg(9.6, 1.9 + 0.32 * len(rows), 1, draw)
+
+
+def pairs(names: Sequence[str], tables: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """Matrices of norms side by side: rows and columns are the fields, in order; the darker the stronger."""
+
+    def draw(axes: "Sequence[Axes]") -> None:
+        for place, (title, table) in zip(axes, tables.items(), strict=True):
+            image(place, np.array(table))
+            place.set_aspect("equal")
+            place.set_title(title)
+            ticks = np.arange(len(names))
+            place.set_xticks(ticks, names, rotation=90, fontsize=7)
+            place.set_yticks(ticks, names if place is axes[0] else [""] * len(names), fontsize=7)
+
+    return draw_svg(9.6, 4.6, len(tables), draw)

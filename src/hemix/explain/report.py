@@ -59,6 +59,21 @@ class Attention(Config):
     weights: tuple[float, ...]
 
 
+class FieldGates(Config):
+    """How much one layer lets pass of each field: 1 all of it, 0 nothing; for a row, or the mean over rows."""
+
+    name: str
+    fields: dict[str, float]
+
+
+class FieldPairs(Config):
+    """How strongly one cross layer multiplies each two fields: norms of the blocks of its matrix."""
+
+    name: str
+    fields: tuple[str, ...]
+    norms: tuple[tuple[float, ...], ...]
+
+
 class Explained(Config):
     """Why one candidate got its score for a request."""
 
@@ -82,6 +97,8 @@ class Explained(Config):
     histories: tuple[HistoryEffect, ...]
     attention: tuple[Attention, ...]
     """Empty for a model without attention."""
+    gates: tuple[FieldGates, ...]
+    """Empty for a model without gates."""
 
 
 class Event(Config):
@@ -185,6 +202,10 @@ class ModelReport(Config):
     """Empty for a model without attention."""
     blocks: tuple[BlockNorms, ...]
     """Empty for a model without residual blocks."""
+    gates: tuple[FieldGates, ...]
+    """Means over rows; empty for a model without gates."""
+    crossings: tuple[FieldPairs, ...]
+    """Empty for a model without cross layers."""
     notes: tuple[str, ...]
 
 

@@ -15,6 +15,7 @@ from hemix.explain.ablation import Effects, ablate
 from hemix.explain.baseline import Baseline, training_mean
 from hemix.explain.case import Candidate, Case, Events, RequestKey
 from hemix.explain.gradients import Contributions, integrated_gradients
+from hemix.explain.inside import field_gates
 from hemix.explain.probe import Probe
 from hemix.explain.report import (
     Attention,
@@ -147,6 +148,7 @@ def _explain(question: _Question, candidate: Candidate) -> Explained:
         fields=_field_effects(case, candidate, x, gained, effects),
         histories=tuple(_history_effect(x, name, gained, effects) for name in x.histories),
         attention=attention_of(ranker, x),
+        gates=field_gates(ranker, [x]),
     )
 
 

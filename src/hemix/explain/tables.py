@@ -8,7 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from hemix.evaluate.tables import title_of
-from hemix.explain.report import ModelReport, RequestReport, residual_text, shown, signed, strongest, values_of
+from hemix.explain.report import (
+    FieldGates,
+    ModelReport,
+    RequestReport,
+    residual_text,
+    shown,
+    signed,
+    strongest,
+    values_of,
+)
 
 MOST_EVENTS = 8
 MOST_DIFFERENCES = 12
@@ -19,6 +28,9 @@ def request_tables(report: RequestReport) -> list[Table]:
     tables = [_scores(report), _fields(report)]
     for place in range(len(report.explained[0].histories)):
         tables += _history(report, place)
+    for found in report.explained:
+        if found.gates:
+            tables.append(_gates(f"Gates of {found.item}: share that each layer lets pass", found.gates))
     return [*tables, *([_differences(report)] if report.differences else [])]
 
 
@@ -130,7 +142,17 @@ def model_tables(report: ModelReport) -> list[Table]:
             ratio = f"{block.added / block.stream:.2f}"
             blocks.add_row(block.name, f"{block.stream:.3f}", f"{block.added:.3f}", ratio)
         tables.append(blocks)
+    if report.gates:
+        tables.append(_gates("Gates: mean share that each layer lets pass", report.gates))
     return tables
+
+
+def _gates(title: str, gates: Sequence[FieldGates]) -> Table:
+    """A row per field, a column per layer; the field that passes most in the first layer comes first."""
+    table = _table(title, ["field"], [gate.name for gate in gates])
+    for field in sorted(gates[0].fields, key=lambda name: -gates[0].fields[name]):
+        table.add_row(Text(field), *(f"{gate.fields[field]:.3f}" for gate in gates))
+    return table
 
 
 def _largest(cosines: Sequence[Sequence[float]]) -> str:

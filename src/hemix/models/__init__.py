@@ -9,7 +9,7 @@ from pydantic import Field
 from hemix.batch import Inputs
 from hemix.models.afn import AFN, AFNConfig
 from hemix.models.autoint import AutoInt, AutoIntConfig
-from hemix.models.backbone import Attentive, Backbone, Residual
+from hemix.models.backbone import Attentive, Backbone, Gated, Residual
 from hemix.models.dcn import DCN, DCNConfig
 from hemix.models.dcnv2 import DCNv2, DCNv2Config
 from hemix.models.deepfm import DeepFM, DeepFMConfig
@@ -117,6 +117,7 @@ __all__ = [
     "FinalMLP",
     "FinalMLPConfig",
     "GDCNConfig",
+    "Gated",
     "HeMix",
     "HeMixConfig",
     "LRConfig",

@@ -1,6 +1,6 @@
 """What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
-It knows what it costs. A model may also show what happens inside it, by one method each: `Attentive` and `Residual`.
+It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,4 +79,37 @@ class Residual(Protocol):
 
     def updates(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[Update]:
         """What the blocks of `score` add with these arguments, in order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """How much one layer lets pass of each field, row by row."""
+
+    name: str
+    fields: tuple[str, ...]
+    values: Float[Tensor, "N F"]
+    """Means over the numbers of a field: 1 lets all of it pass, 0 nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crossing:
+    """How strongly one layer multiplies each two fields, in any row."""
+
+    name: str
+    fields: tuple[str, ...]
+    norms: Float[Tensor, "F F"]
+    """Frobenius norm of the block of its matrix that takes field g (column) to the products with field f (row)."""
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """A model that multiplies fields by layers which can be looked at; either list may be empty."""
+
+    def gates(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[Gate]:
+        """The gates of `score` with these arguments."""
+        ...
+
+    def crossings(self) -> Sequence[Crossing]:
+        """The matrices of its cross layers, field by field."""
         ...

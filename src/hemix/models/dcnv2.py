@@ -45,16 +45,21 @@ class DCNv2(CrossingModel):
             cross = CrossExperts(layout.width, config.num_layers, config.rank, config.num_experts)
         super().__init__(config, cross, layout, num_tasks)
 
+    def cross_matrices(self) -> dict[str, Tensor]:
+        """W_l of every layer; none where matrices are of low rank."""
+        maps = self.cross.maps if isinstance(self.cross, CrossMatrices) else ()
+        return {f"layer {number}": layer.weight for number, layer in enumerate(maps, 1)}
+
 
 class CrossMatrices(nn.Module):
     """Layers with a full matrix each; biases start at zero."""
 
     def __init__(self, width: int, num_layers: int) -> None:
         super().__init__()
-        layers = [nn.Linear(width, width) for _ in range(num_layers)]
-        for layer in layers:
+        self.maps = [nn.Linear(width, width) for _ in range(num_layers)]
+        for layer in self.maps:
             nn.init.zeros_(layer.bias)
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(self.maps)
 
     def forward(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N W"]:
         crossed = x

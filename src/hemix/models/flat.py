@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_empty, is_none
 from hemix.errors import unknown_name
+from hemix.models.backbone import Crossing, Gate
 from hemix.models.histories import named_histories
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -73,6 +74,14 @@ class FieldModel(nn.Module):
     def forward(self, fields: Mapping[str, Fields]) -> Float[Tensor, "N K"]:
         raise NotImplementedError
 
+    def gates(self, fields: Mapping[str, Fields]) -> Mapping[str, Float[Tensor, "N W"]]:
+        """By layer, what it lets pass of every number of the fields; empty: it has no gates."""
+        return {}
+
+    def cross_matrices(self) -> Mapping[str, Float[Tensor, "W W"]]:
+        """By layer, the matrix in front of its product with the fields; empty: it has none."""
+        return {}
+
     def cost(self) -> int:
         """Multiply-adds per row."""
         return products(self)
@@ -123,15 +132,41 @@ class Flat(nn.Module):
         return {"fields": torch.cat([request.values, *means], dim=1)}
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
+        streams, weights = self._streams(state, candidate, ragged)
+        logits = self.model(streams)
+        return logits if weights is None else logits + weights
+
+    def _streams(
+        self, state: State, candidate: Fields, ragged: Ragged
+    ) -> tuple[dict[str, Fields], Float[Tensor, "N K"] | None]:
+        """The fields of each stream, and the first order, if there is one."""
         values = torch.cat([ragged.spread(state["fields"]), candidate.values], dim=1)
         weights = None
         if self.first_order is not None:
             weights, values = self.first_order(values)
         if self.align is not None:
             values = self.align(values)
-        fields = Fields(values=values, widths=self._layout.widths, names=self._layout.names)
-        logits = self.model(self.refine(fields))
-        return logits if weights is None else logits + weights
+        return self.refine(Fields(values=values, widths=self._layout.widths, names=self._layout.names)), weights
+
+    def gates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Gate]:
+        """See `Gated`."""
+        streams, _ = self._streams(state, candidate, ragged)
+        names, widths = self._layout.names, self._layout.widths
+        found = []
+        for name, gate in self.model.gates(streams).items():
+            means = torch.stack([own.mean(dim=1) for own in gate.split(widths, dim=1)], dim=1)
+            found.append(Gate(name=name, fields=names, values=means))
+        return found
+
+    def crossings(self) -> list[Crossing]:
+        """See `Gated`."""
+        names, widths = self._layout.names, self._layout.widths
+        found = []
+        for name, matrix in self.model.cross_matrices().items():
+            rows = [[torch.linalg.vector_norm(b) for b in row.split(widths, dim=1)] for row in matrix.split(widths)]
+            norms = torch.stack([torch.stack(row) for row in rows])
+            found.append(Crossing(name=name, fields=names, norms=norms))
+        return found
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """All of it per candidate: averages are sums, not products."""

@@ -7,6 +7,7 @@
 docs/models/gdcn.md. Parity test: tests/parity/test_flat.py.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
-from hemix.nn.fields import Layout
+from hemix.nn.fields import Fields, Layout
 
 
 class GDCNConfig(CrossingConfig):
@@ -34,6 +35,20 @@ class GDCN(CrossingModel):
             nn.init.uniform_(cross.bias)
         super().__init__(config, cross, layout, num_tasks)
 
+    @property
+    def _gated(self) -> "GatedCross":
+        assert isinstance(self.cross, GatedCross)
+        return self.cross
+
+    def gates(self, fields: Mapping[str, Fields]) -> dict[str, Float[Tensor, "N W"]]:
+        """The information gate of every layer."""
+        found = self._gated.look(fields[self.streams[0]].values)[1]
+        return {f"layer {number}": gate for number, gate in enumerate(found, 1)}
+
+    def cross_matrices(self) -> dict[str, Tensor]:
+        """W_l of every layer."""
+        return {f"layer {number}": product.weight for number, product in enumerate(self._gated.maps, 1)}
+
 
 class GatedCross(nn.Module):
     """Layers with a matrix for the product and one for the gate."""
@@ -42,7 +57,8 @@ class GatedCross(nn.Module):
 
     def __init__(self, width: int, num_layers: int) -> None:
         super().__init__()
-        self.products = nn.ModuleList([nn.Linear(width, width, bias=False) for _ in range(num_layers)])
+        self.maps = [nn.Linear(width, width, bias=False) for _ in range(num_layers)]
+        self.products = nn.ModuleList(self.maps)
         self.gates = nn.ModuleList([nn.Linear(width, width, bias=False) for _ in range(num_layers)])
         self.bias = nn.Parameter(torch.zeros(num_layers, width))
 
