@@ -195,6 +195,13 @@ def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> No
         parse_config(DCNv2Config, values, "model")
 
 
+@pytest.mark.parametrize("config", [FMConfig(), DCNv2Config(), GDCNConfig()])
+def test_a_single_field_is_refused(config: Any) -> None:
+    with pytest.raises(ConfigError, match=f"'{config.name}' is a model of how fields interact, and there is one: f0"):
+        build_ranker(flat_inputs([5]), config, seed=0)
+    assert build_ranker(flat_inputs([5]), LRConfig(), seed=0)
+
+
 def test_lr_has_no_width_and_no_module() -> None:
     for values in ({"embedding_dim": 8}, {"refine": {"name": "senet"}}):
         with pytest.raises(ConfigError, match="unknown key"):

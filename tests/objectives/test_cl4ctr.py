@@ -170,7 +170,8 @@ def test_fields_that_cannot_be_compared_are_refused() -> None:
     tables = tuple(replace(table, dim=4) if table.name == "item" else table for table in INPUTS.tables)
     with pytest.raises(ConfigError, match=r"objective 'cl4ctr' needs fields of one width, got .*item 4"):
         build_objective(CL4CTRConfig(), build_ranker(replace(INPUTS, tables=tables), DCNConfig(), seed=0))
-    single = replace(INPUTS, request=(), candidate=INPUTS.candidate[:1], histories=())
+    numbers = tuple(field for field in INPUTS.candidate if field.table is None)
+    single = replace(INPUTS, request=(), candidate=(INPUTS.candidate[0], *numbers), histories=())
     with pytest.raises(ConfigError, match="compares fields of ids; the data has 1"):
         build_objective(CL4CTRConfig(), build_ranker(single, FMConfig(), seed=0))
     with pytest.raises(ConfigError, match="num_heads must divide the width of a field; it is 3, the width 8"):

@@ -190,6 +190,13 @@ def test_a_single_field_is_refused() -> None:
         build({"name": "senet"}, fields=1)
 
 
+APART: dict[str, Any] = {
+    "refine": {"name": "senet", "wiring": "separate"},
+    "global_history": None,
+    "real_time_history": None,
+}
+
+
 def inputs(*dims: int | None) -> Inputs:
     """A request with one field, and the others of the candidate; no history."""
     names = [f"t{i}" for i in range(len(dims))]
@@ -209,6 +216,9 @@ def test_what_does_not_fit_is_refused_before_training() -> None:
         build_ranker(inputs(None, 8), DINConfig(refine=refine), seed=0)
     with pytest.raises(ConfigError, match="'fm' as configured has one stream"):
         build_ranker(inputs(None, None), FMConfig(refine={"name": "senet", "wiring": "separate"}), seed=0)
+    for model in (DINConfig(refine={"name": "senet", "wiring": "separate"}), HeMixConfig(**APART)):
+        with pytest.raises(ConfigError, match=f"'{model.name}' as configured has one stream"):
+            build_ranker(inputs(None, None), model, seed=0)
     with pytest.raises(ConfigError, match="user_only_dynamic"):
         parse_config(HeMixConfig, {"refine": refine, "user_only_dynamic": True}, "model")
     with pytest.raises(ConfigError, match=r"refine.name: unknown 'sennet'.*senet"):

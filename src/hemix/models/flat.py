@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_empty, is_none
-from hemix.errors import unknown_name
+from hemix.errors import ConfigError, unknown_name
 from hemix.models.backbone import Crossing, Gate
 from hemix.models.histories import named_histories
 from hemix.nn.cost import Cost, products
@@ -178,10 +178,16 @@ def flat(kind: Callable[[Any, Layout, int], FieldModel], *, first_order: bool = 
     """How `MODELS` builds a flat model from ``kind(config, layout of its fields, number of tasks)``."""
 
     def build(config: Any, inputs: Inputs, layouts: Layouts) -> Flat:
-        layout, num_tasks = joined_layout(layouts), len(inputs.tasks)
+        layout, num_tasks, name = joined_layout(layouts), len(inputs.tasks), f"model.name {config.name!r}"
+        if isinstance(config, VectorsConfig) and len(layout.names) < 2:
+            raise ConfigError(
+                f"{name} is a model of how fields interact, and there is "
+                f"{'one: ' + layout.names[0] if layout.names else 'none'}. Declare more under data.features, or set "
+                "model: {name: lr}."
+            )
         split = FirstOrder(layout, num_tasks) if first_order else None
         layout = layout if split is None else split.layout
-        align, name = None, f"model.name {config.name!r}"
+        align = None
         if isinstance(config, VectorsConfig) and config.align_dim is not None:
             align = Align(layout, config.align_dim)
             layout = align.layout
