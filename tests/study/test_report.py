@@ -154,6 +154,39 @@ def test_a_scaling_study(tmp_path: Path, store: str) -> None:
     assert (prepared.places.out / "pictures" / "scaling-ne.png").is_file()
 
 
+@pytest.mark.usefixtures("in_process")
+def test_a_leaderboard(tmp_path: Path, store: str) -> None:
+    """The best on top, with its costs; what was run before it was one is taken from its run, not trained again."""
+    cells = {"narrow": {}, "wide": {"set": {"model.embedding_dim": 8}, "published": {"auc": 0.75}}}
+    plain = open_study(write_study(tmp_path / "in"), tmp_path / "out", data=[store])
+    go(plain)
+    values = {"kind": "leaderboard", "cells": cells, "published_by": "A paper, table 2."}
+    prepared = open_study(write_study(tmp_path / "in", **values), tmp_path / "out", data=[store])
+    with pytest.raises(RunError, match=r"kind `leaderboard` needs the costs .* of 'narrow' have none.* run the study"):
+        find(prepared.study, prepared.places)
+    old = [entry for entry in prepared.entries() if entry.split == "test"]
+    prepared.places.ledger.unlink()
+    go(prepared)
+    new = [entry for entry in prepared.entries() if entry.split == "test"]
+    assert {(e.cell, e.seed, e.date, e.figures["auc"]) for e in old} == {
+        (e.cell, e.seed, e.date, e.figures["auc"]) for e in new
+    }
+    board = find(prepared.study, prepared.places).tables()["tiny-leaderboard"]
+    head, _, first, second = [line.strip("| ").split(" | ") for line in board.splitlines()[:4]]
+    assert head[:5] == ["system", "AUC", "gAUC", "LogLoss", "AUC, published"]
+    means = {name: sum(e.figures["auc"] for e in new if e.cell == name) / 2 for name in cells}
+    best, worst = sorted(means, key=lambda name: -means[name])
+    assert [first[:2], second[:2]] == [["1", best], ["2", worst]]
+    published = {"narrow": "-", "wide": "0.7500"}
+    for row in (first, second):
+        cost = next(entry.figures for entry in new if entry.cell == row[1])
+        assert row[2].startswith(f"{means[row[1]]:.4f} +/- ")
+        assert row[5] == published[row[1]]
+        assert row[6] == f"{cost['dense_parameters']:,.0f}"
+        assert row[8] == f"{cost['multiply_adds_per_candidate']:,.0f}"
+    assert "Published: A paper, table 2." in board
+
+
 def test_tables_in_a_page_are_escaped() -> None:
     found = table_html("| a | b |\n|---|---|\n| x \\| \\<i\\> | `y` |\n\nLine.\n")
     assert "<td>x | &lt;i&gt;</td><td>y</td>" in found

@@ -36,6 +36,8 @@ class Cell:
     """Keys that random search draws; empty: nothing is searched."""
     settings_of: str | None = None
     """Another cell, whose search decides the settings of this one."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """What others have published of it, by metric."""
 
     def having(self, settings: Mapping[str, Any]) -> Experiment:
         """Its experiment with some keys set. Raises ConfigError for a value that a key cannot have."""
@@ -137,6 +139,7 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
         family=cell.family or name.partition("/")[0],
         space=drawn,
         settings_of=cell.settings_of,
+        published=cell.published,
     )
 
 

@@ -126,7 +126,7 @@ def conduct(
     places.out.mkdir(parents=True, exist_ok=True)
 
     def costs(job: Job) -> dict[str, float]:
-        if prepared.study.config.kind != "scaling" or job.trial is not None:
+        if not prepared.study.config.measures_costs or job.trial is not None:
             return {}
         return prepared.speeds.of(job.experiment, prepared.stores[job.cell]).figures
 

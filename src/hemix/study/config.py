@@ -81,6 +81,8 @@ class CellConfig(Config):
     """Keys that are drawn for this cell beside those of `search.space`."""
     settings_of: str | None = None
     """Another cell, whose search is this one's: it has no trials and takes the settings that were found there."""
+    published: dict[str, float] = Field(default_factory=dict)
+    """Figures of this system that others have published, by metric; a leaderboard shows them beside its own."""
 
 
 class StudyConfig(Config):
@@ -88,8 +90,9 @@ class StudyConfig(Config):
 
     study: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     """Its name, in the ledger and in the marks of pages."""
-    kind: Literal["comparison", "scaling"] = "comparison"
-    """`scaling` also measures what each cell costs, and fits a power law to each family."""
+    kind: Literal["comparison", "leaderboard", "scaling"] = "comparison"
+    """`leaderboard` and `scaling` also measure what each cell costs. A leaderboard ranks the cells and shows published
+    figures; scaling fits a power law to each family."""
     experiment: str
     """Experiment file that cells start from, relative to the study file."""
     set: dict[str, Any] = Field(default_factory=dict)
@@ -109,7 +112,14 @@ class StudyConfig(Config):
     compared on each part, too."""
     metrics: tuple[str, ...] = Field(default=("auc", "gauc", "log_loss"), min_length=1)
     """Of the tables; the first is drawn and, in a scaling study, fitted."""
+    published_by: str | None = Field(default=None, min_length=1)
+    """Where the `published` figures of cells stand, and in what their protocol differs: said under the table."""
     search: SearchConfig | None = None
+
+    @property
+    def measures_costs(self) -> bool:
+        """Whether the ledger also says what each cell costs."""
+        return self.kind != "comparison"
 
     @field_validator("seeds", "outside", "baselines", "by", "metrics")
     @classmethod
@@ -141,7 +151,29 @@ class StudyConfig(Config):
             self._check_borrowed(name, cell)
         if self.search is None and searching:
             raise ValueError(f"cell {searching[0]!r} has a `search`, and the study has none: it says trials and users")
+        if self.kind == "scaling" and self.outside:
+            raise ValueError(f"a scaling study draws its cells by size, and that of {self.outside[0]!r} is not known")
+        self._check_published()
         return self
+
+    def _check_published(self) -> None:
+        """Figures of others stand on a leaderboard, in one of its metrics, with their source."""
+        having = [name for name, cell in self.cells.items() if cell.published]
+        if not having and self.published_by is None:
+            return
+        if self.kind != "leaderboard" or not having or self.published_by is None:
+            raise ValueError(
+                "published figures need `kind: leaderboard`, `published` in a cell and `published_by` (where they "
+                f"stand); the kind is {self.kind}, cells with figures: {', '.join(having) or 'none'}, "
+                f"published_by: {self.published_by or 'none'}"
+            )
+        for name in having:
+            for metric in self.cells[name].published:
+                if metric not in self.metrics:
+                    raise ValueError(
+                        f"cell {name!r} has a published {metric!r}; the metrics of the study are: "
+                        f"{', '.join(self.metrics)}.{suggestion(metric, self.metrics)}"
+                    )
 
     def _check_borrowed(self, name: str, cell: CellConfig) -> None:
         """`settings_of` names a cell that searches for itself."""

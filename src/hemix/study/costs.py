@@ -49,7 +49,7 @@ class Probe(Config):
 
     @property
     def figures(self) -> dict[str, float]:
-        """What the ledger keeps of it in a scaling study."""
+        """What the ledger keeps of it where a study measures costs."""
         return {name: float(value) for name, value in self.model_dump().items() if name != "evaluate_rows_per_second"}
 
 

@@ -20,7 +20,7 @@ from hemix.study.cells import Study
 from hemix.study.conduct import Places
 from hemix.study.page import study_html
 from hemix.study.scaling import Law, laws
-from hemix.study.summaries import check_costs, scaling_tables, search_table
+from hemix.study.summaries import check_costs, leaderboard_table, scaling_tables, search_table
 from hemix.study.tables import differences, escape, fill, parts_table, table
 from hemix.training.folder import RunFolder, write_json
 
@@ -56,7 +56,9 @@ class Findings:
         found = {name: table(self.entries, metrics=config.metrics)}
         whole = [each for each in self.comparisons if each.part is None]
         parts = [each for each in self.comparisons if each.part is not None]
-        if whole and (config.baselines or config.kind == "comparison"):
+        if config.kind == "leaderboard":
+            found[f"{name}-leaderboard"] = leaderboard_table(self.study, self.runs)
+        if whole and (config.baselines or config.kind != "scaling"):
             found[f"{name}-differences"] = "\n".join(
                 differences(each, config.metrics, config.baselines) for each in whole
             )
@@ -141,8 +143,9 @@ def find(study: Study, places: Places) -> Findings:
             "Run it first: hemix study run FILE --out DIR."
         )
     scaling: list[Law] = []
+    if study.config.measures_costs:
+        check_costs({cell.name: runs[cell.name] for cell in study.cells if cell.name in runs}, study.config.kind)
     if study.config.kind == "scaling":
-        check_costs(runs)
         scaling = laws({cell.name: cell.family for cell in study.cells}, runs, study.config.metrics)
     return Findings(
         study=study,

@@ -1,8 +1,8 @@
-"""Markdown tables that only some studies have: what a search found, and how metrics scale."""
+"""Markdown tables that only some studies have: what a search found, a ranking with costs, and how metrics scale."""
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hemix.errors import RunError
 from hemix.evaluate.tables import title_of
@@ -11,6 +11,20 @@ from hemix.study.cells import Study
 from hemix.study.scaling import Law
 from hemix.study.search import Trials, best_trial, frozen, trial_experiments
 from hemix.study.tables import escape
+from hemix.training.config import higher_is_better
+
+COSTS: dict[str, Callable[[Mapping[str, float]], str]] = {
+    "dense parameters": lambda cost: f"{cost['dense_parameters']:,.0f}",
+    "multiply-adds / request": lambda cost: f"{cost['multiply_adds_per_request']:,.0f}",
+    "/ candidate": lambda cost: f"{cost['multiply_adds_per_candidate']:,.0f}",
+    "rows/s trained": lambda cost: f"{cost['train_rows_per_second']:,.0f}",
+    "p50 ms": lambda cost: f"{cost['p50_milliseconds']:.1f}",
+}
+"""Columns of what a system costs, from the figures of a probe."""
+MEASURED = (
+    "Rows/s and p50 (one request with 500 candidates, histories at their greatest length) on one thread, measured "
+    "alone before the runs."
+)
 
 
 def search_table(study: Study, trials: Mapping[str, Sequence[Entry]]) -> str | None:
@@ -44,27 +58,13 @@ def scaling_tables(
     families: Mapping[str, str], runs: Mapping[str, Sequence[Entry]], laws: Sequence[Law], metrics: Sequence[str]
 ) -> str:
     """Size, costs and metrics of every cell; then the law of every family and metric."""
-    heads = [
-        "family",
-        "system",
-        "dense parameters",
-        "multiply-adds / request",
-        "/ candidate",
-        "rows/s trained",
-        "p50 ms",
-    ]
-    lines = [[*heads, *map(title_of, metrics)], ["---", "---", *["---:"] * (len(heads) - 2 + len(metrics))]]
+    heads = [*COSTS, *map(title_of, metrics)]
+    lines = [["family", "system", *heads], ["---", "---", *["---:"] * len(heads)]]
     for name, found in runs.items():
-        cost = found[0].figures
-        sizes = [f"{cost[key]:,.0f}" for key in ("dense_parameters", "multiply_adds_per_request")]
-        sizes += [f"{cost['multiply_adds_per_candidate']:,.0f}", f"{cost['train_rows_per_second']:,.0f}"]
+        costs = [write(found[0].figures) for write in COSTS.values()]
         figures = [_mean([entry.figures.get(metric, math.nan) for entry in found]) for metric in metrics]
-        lines.append([escape(families[name]), escape(name), *sizes, f"{cost['p50_milliseconds']:.1f}", *figures])
-    parts = ["\n".join("| " + " | ".join(line) + " |" for line in lines)]
-    parts.append(
-        "Rows/s and p50 (one request with 500 candidates, histories at their greatest length) on one thread, measured "
-        "alone before the runs."
-    )
+        lines.append([escape(families[name]), escape(name), *costs, *figures])
+    parts = ["\n".join("| " + " | ".join(line) + " |" for line in lines), MEASURED]
     lines = [["family", "metric", "exponent", "limit", "seed spread"], ["---", "---", "---", "---:", "---:"]]
     for law in laws:
         exponent = law.reason or f"{law.exponent:.2f} [{law.low:.2f}, {law.high:.2f}]"
@@ -76,6 +76,35 @@ def scaling_tables(
     return "\n\n".join(parts) + "\n"
 
 
+def leaderboard_table(study: Study, runs: Mapping[str, Sequence[Entry]]) -> str:
+    """Every system with what it costs and what others have published of it, the best by the first metric on top."""
+    metrics = study.config.metrics
+    published = {cell.name: cell.published for cell in study.cells}
+    compared = [metric for metric in metrics if any(metric in figures for figures in published.values())]
+    heads = [*map(title_of, metrics), *(f"{title_of(metric)}, published" for metric in compared), *COSTS]
+    lines = [["", "system", *heads], ["---:", "---", *["---:"] * len(heads)]]
+    for place, name in enumerate(_ranked(runs, metrics[0]), start=1):
+        own = [_mean([entry.figures.get(metric, math.nan) for entry in runs[name]]) for metric in metrics]
+        others = [published.get(name, {}).get(metric) for metric in compared]
+        theirs = ["-" if value is None else f"{value:.4f}" for value in others]
+        cost = runs[name][0].figures
+        costs = ["-" if name in study.config.outside else write(cost) for write in COSTS.values()]
+        lines.append([str(place), escape(name), *own, *theirs, *costs])
+    parts = ["\n".join("| " + " | ".join(line) + " |" for line in lines), MEASURED]
+    if study.config.published_by is not None:
+        parts.append(f"Published: {study.config.published_by}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _ranked(runs: Mapping[str, Sequence[Entry]], metric: str) -> list[str]:
+    """Names from the best mean to the worst; those without a figure last."""
+    sign = -1.0 if higher_is_better(metric) else 1.0
+    means = {
+        name: sign * statistics.fmean(entry.figures.get(metric, math.nan) for entry in runs[name]) for name in runs
+    }
+    return sorted(means, key=lambda name: (math.isnan(means[name]), means[name]))
+
+
 def _mean(values: Sequence[float]) -> str:
     if any(math.isnan(value) for value in values):
         return "-"
@@ -83,11 +112,12 @@ def _mean(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.4f}{spread}"
 
 
-def check_costs(runs: Mapping[str, Sequence[Entry]]) -> None:
-    """Raises RunError if a line has no costs, as those of a study that was not of the kind `scaling`."""
+def check_costs(runs: Mapping[str, Sequence[Entry]], kind: str) -> None:
+    """Raises RunError if a line has no costs, as those of a study that was not of this kind."""
     for name, entries in runs.items():
         if any("dense_parameters" not in entry.figures for entry in entries):
             raise RunError(
-                f"A scaling study needs the costs of its cells in the ledger; lines of {name!r} have none. "
-                "They were run before the study was of the kind `scaling`: give it another name and run it."
+                f"A study of the kind `{kind}` needs the costs of its cells in the ledger; lines of {name!r} have "
+                "none: they are of the time before it was of this kind. Move the ledger out of the way and run the "
+                "study again: it measures costs and takes the figures of finished runs from their folders."
             )
