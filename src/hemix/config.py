@@ -19,7 +19,7 @@ def is_none(value: Any) -> bool:
 
 
 def is_empty(value: Any) -> bool:
-    """The same for keys that hold a mapping."""
+    """The same for keys that hold a mapping, or a number that is 0 by default."""
     return not value
 
 

@@ -113,8 +113,9 @@ def test_from_a_run_to_a_condensed_one(tmp_path: Path) -> None:
     assert trained.exit_code == 0, trained.stderr
     out = tmp_path / "narrow.yaml"
     words = ("condense", tmp_path / "full", "--ratio", 0.7, "--out", out, "--json", tmp_path / "widths.json")
-    condensed = call(*words)
+    condensed = call(*words, "--picture", tmp_path / "widths.png")
     assert condensed.exit_code == 0, condensed.stderr
+    assert (tmp_path / "widths.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((tmp_path / "widths.json").read_text())
     model = load_experiment(out).model
     assert isinstance(model, GDCNConfig)

@@ -20,6 +20,9 @@ def condense(
         typer.Option("--rule", help="Share of the squared singular values, or of the singular values."),
     ] = "variance",
     force: Annotated[bool, typer.Option("--force", help="Replace CONFIG if it is there.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE.png", help="Also draw the widths by table.")
+    ] = None,
     json: JsonFile = None,
 ) -> None:
     """Learn a width for each table from a trained flat model, and write the experiment that has them."""
@@ -44,6 +47,11 @@ def condense(
     say(f"Parameters: {sizes[0]:,} before, {sizes[1]:,} after, {sizes[1] / sizes[0]:.1%}.")
     if getattr(after.model, "align_dim", None) is not None:
         say(f"{before.model.name} needs fields of one width: each is mapped to it (model.align_dim).")
+    if picture is not None:
+        from hemix.study.pictures import widths
+
+        replace_file(picture, widths(tables, ratio))
+        say(f"Wrote {picture}")
     replace_file(out, after.to_yaml().encode())
     say(f"Wrote {out}. Train it on the same store: hemix train {out} --data STORE --out RUN")
     write_json(

@@ -1,4 +1,4 @@
-"""Pictures of a study as PNG: cells with their intervals, learning curves, and families side by side over their size.
+"""Pictures as PNG: cells with their intervals, learning curves, families over their size, and widths of tables.
 
 Needs matplotlib (``pip install 'hemix[report]'``), which is loaded when the first one is drawn.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from hemix.errors import HemixError
 from hemix.evaluate.tables import title_of
 from hemix.ledger import Entry
+from hemix.study.dimensions import CondensedTable
 from hemix.study.scaling import Law
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ STYLE: dict[Any, Any] = {
 }
 DPI = 160
 LEGEND_CELLS = 8
+LEGEND_TABLES = 12
 """More curves than that are drawn without names."""
 
 
@@ -154,3 +156,35 @@ def families(laws: Sequence[Law], runs: Mapping[str, Mapping[str, Sequence[Entry
         panels[0].legend()
 
     return _png(13.0, 3.8, 3, draw)
+
+
+def widths(tables: Sequence[CondensedTable], ratio: float) -> bytes:
+    """Each table's kept width within that it was trained with, and what its first dimensions hold."""
+    from matplotlib.ticker import MaxNLocator
+
+    def draw(panels: "Sequence[Axes]") -> None:
+        bars, curves = panels
+        places = range(len(tables))
+        bars.barh(places, [table.width for table in tables], color="#d8dde4", height=0.7)
+        bars.barh(places, [table.kept for table in tables], color=COLOURS[0], height=0.7)
+        for place, table in zip(places, tables, strict=True):
+            bars.text(table.width, place, f" {table.kept} of {table.width}", va="center", fontsize=8)
+        bars.set_yticks(places, [f"{table.table} ({table.values:,})" for table in tables])
+        bars.invert_yaxis()
+        bars.set(
+            title="Width kept, by table (values)", xlim=(0, 1.2 * max((table.width for table in tables), default=1))
+        )
+        bars.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bars.grid(visible=False, axis="y")
+        for number, table in enumerate(tables):
+            colour, dash = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+            label = table.table if len(tables) <= LEGEND_TABLES else None
+            curves.plot(
+                [0, *range(1, table.width + 1)], [0.0, *table.shares], dash, color=colour, linewidth=1.2, label=label
+            )
+        curves.axhline(ratio, color="#4b5563", linewidth=0.8, linestyle="--")
+        curves.set(title=f"Share in the first dimensions ({ratio:.0%} is kept)", xlabel="dimensions", ylim=(0, 1.02))
+        if len(tables) <= LEGEND_TABLES:
+            curves.legend(fontsize=7)
+
+    return _png(10.5, 1.1 + 0.27 * max(len(tables), 9), 2, draw)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hemix.config import Config
+from hemix.config import Config, is_empty
 from hemix.errors import suggestion
 
 HIGHER_IS_BETTER = ("auc", "gauc", "pr_auc", "ndcg")
@@ -87,7 +87,7 @@ class TrainConfig(Config):
     """`rowwise_adagrad` touches only the rows in the batch; `adam` is exact dense Adam and walks the whole tables."""
     table_lr: float | None = Field(default=None, gt=0)
     """Of the embedding tables; None: 0.02 for row-wise Adagrad, `optimizer.lr` for Adam."""
-    table_weight_decay: float = Field(default=0.0, ge=0, exclude_if=lambda value: not value)
+    table_weight_decay: float = Field(default=0.0, ge=0, exclude_if=is_empty)
     """L2 of the embedding tables, in their gradient (coupled): of all rows under Adam, of those in the batch under
     row-wise Adagrad."""
     schedule: ScheduleConfig = ScheduleConfig()
