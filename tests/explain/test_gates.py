@@ -12,9 +12,14 @@ from hemix.data.store import Store
 from hemix.explain import explain_model, explain_request
 from hemix.explain.inside import field_gates, field_pairs
 from hemix.explain.page import write_page
-from hemix.models import DCNv2Config, FMConfig, GDCNConfig
+from hemix.models import DCNv2Config, DINConfig, FMConfig, GDCNConfig
 from hemix.models.flat import Flat
 from hemix.ranker import Ranker, build_ranker
+from hemix.refine import RefineConfig
+from hemix.refine.frnet import FRNet, FRNetConfig
+from hemix.refine.gatenet import VGateConfig
+from hemix.refine.gfrl import GFRL, GFRLConfig
+from hemix.refine.senet import SENETConfig
 from hemix.run import Run, train
 
 INPUTS = make_inputs(histories=(), num_tasks=1)
@@ -99,3 +104,54 @@ def test_reports_and_pages_show_them(gated: Run, tmp_path: Path) -> None:
     assert explained.gates != model.gates
     write_page(tmp_path / "row.html", row)
     assert f"<h2>Gates of {explained.item}</h2>" in (tmp_path / "row.html").read_text(encoding="utf-8")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wiring", ["shared", "separate"])
+def test_what_a_refinement_module_keeps(wiring: str) -> None:
+    """FRNet in front of a model of two streams: its own S, for each module; then the gates of the model itself."""
+    refine = FRNetConfig.model_validate({"wiring": wiring, "hidden": (8,)})
+    config = GDCNConfig(embedding_dim=4, num_layers=1, hidden=(4,), refine=refine)
+    ranker = build_ranker(INPUTS, config, seed=0).eval()
+    x, _, names = values_of(ranker)
+    found = field_gates(ranker, [ranker.embed(make_batch(INPUTS, counts=COUNTS))])
+    assert isinstance(ranker.backbone, Flat)
+    modules = list(ranker.backbone.refine.refiners)
+    titles = ["refined fields"] if wiring == "shared" else ["refined cross", "refined deep"]
+    assert [gate.name for gate in found] == [*titles, "layer 1"]
+    for shown, module in zip(found, modules, strict=False):
+        assert isinstance(module, FRNet)
+        tokens = x.unflatten(1, (-1, 4))
+        expected = torch.sigmoid(module.weigh(tokens)).mean(dim=(0, 2)).tolist()
+        assert shown.fields == pytest.approx(dict(zip(names, expected, strict=True)), abs=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("refine", "shown"),
+    [
+        (FRNetConfig(level="vector"), True),
+        (GFRLConfig(), True),
+        (VGateConfig(activation="sigmoid"), True),
+        (VGateConfig(), False),
+        (SENETConfig(), False),
+    ],
+)
+def test_only_shares_are_gates(refine: RefineConfig, shown: bool) -> None:
+    """Also in front of a model on histories. The module's output lies between what it keeps and what it puts there."""
+    ranker = build_ranker(make_inputs(num_tasks=1), DINConfig(refine=refine), seed=0).eval()
+    inputs = ranker.inputs
+    found = field_gates(ranker, [ranker.embed(make_batch(inputs, counts=COUNTS))])
+    assert [gate.name for gate in found] == (["refined fields"] if shown else [])
+    for gate in found:
+        assert set(gate.fields) == {field.name for field in (*inputs.request, *inputs.candidate)}
+        assert all(0 < value < 1 for value in gate.fields.values())
+    assert field_pairs(ranker) == ()
+
+
+@torch.no_grad()
+def test_gfrl_keeps_what_its_gate_leaves() -> None:
+    module = GFRL(GFRLConfig(), 3, 4).eval()
+    x = torch.randn(5, 3, 4)
+    kept = module.kept(x)
+    torch.testing.assert_close(module(x), kept * x + (1 - kept) * module.refine(x))

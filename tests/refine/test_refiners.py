@@ -147,7 +147,7 @@ def test_frnet_between_the_field_and_its_complement() -> None:
         torch.testing.assert_close(refiner(x), refiner.complement(x))
     vector = perturbed({"name": "frnet", "level": "vector"})
     assert isinstance(vector, FRNet)
-    assert vector.weights(x).shape == (N, F, 1)
+    assert vector.kept(x).shape == (N, F, 1)
 
 
 def test_gfrl_with_a_closed_gate_and_drm_without_values_change_nothing() -> None:

@@ -132,31 +132,27 @@ class Flat(nn.Module):
         return {"fields": torch.cat([request.values, *means], dim=1)}
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
-        streams, weights = self._streams(state, candidate, ragged)
-        logits = self.model(streams)
+        fields, weights = self._fields(state, candidate, ragged)
+        logits = self.model(self.refine(fields))
         return logits if weights is None else logits + weights
 
-    def _streams(
-        self, state: State, candidate: Fields, ragged: Ragged
-    ) -> tuple[dict[str, Fields], Float[Tensor, "N K"] | None]:
-        """The fields of each stream, and the first order, if there is one."""
+    def _fields(self, state: State, candidate: Fields, ragged: Ragged) -> tuple[Fields, Float[Tensor, "N K"] | None]:
+        """The fields of each row before refinement, and the first order, if there is one."""
         values = torch.cat([ragged.spread(state["fields"]), candidate.values], dim=1)
         weights = None
         if self.first_order is not None:
             weights, values = self.first_order(values)
         if self.align is not None:
             values = self.align(values)
-        return self.refine(Fields(values=values, widths=self._layout.widths, names=self._layout.names)), weights
+        return Fields(values=values, widths=self._layout.widths, names=self._layout.names), weights
 
     def gates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Gate]:
-        """See `Gated`."""
-        streams, _ = self._streams(state, candidate, ragged)
-        names, widths = self._layout.names, self._layout.widths
-        found = []
-        for name, gate in self.model.gates(streams).items():
-            means = torch.stack([own.mean(dim=1) for own in gate.split(widths, dim=1)], dim=1)
-            found.append(Gate(name=name, fields=names, values=means))
-        return found
+        """See `Gated`: of the refinement modules, then of the layers of the model."""
+        fields, _ = self._fields(state, candidate, ragged)
+        means = self.refine.kept(fields)
+        for name, gate in self.model.gates(self.refine(fields)).items():
+            means[name] = torch.stack([own.mean(dim=1) for own in gate.split(fields.widths, dim=1)], dim=1)
+        return [Gate(name=name, fields=fields.names, values=values) for name, values in means.items()]
 
     def crossings(self) -> list[Crossing]:
         """See `Gated`."""

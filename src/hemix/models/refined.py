@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hemix.batch import Inputs
-from hemix.models.backbone import AttentionMap, Attentive, Backbone, Residual, Update
+from hemix.models.backbone import AttentionMap, Attentive, Backbone, Crossing, Gate, Gated, Residual, Update
+from hemix.models.flat import joined_layout
 from hemix.nn.cost import Cost
 from hemix.nn.fields import Fields, Layout, Layouts, State
 from hemix.nn.ragged import Ragged
@@ -44,9 +45,24 @@ class Refined(nn.Module):
 
     def refined(self, state: State, candidate: Fields, ragged: Ragged) -> Fields:
         """The fields of request and candidate as the backbone behind gets them."""
-        values = torch.cat([ragged.spread(state[REQUEST]), candidate.values], dim=1)
-        (fields,) = self.refine(Fields(values=values, widths=self._joined.widths, names=self._joined.names)).values()
+        (fields,) = self.refine(self._fields(state, candidate, ragged)).values()
         return fields
+
+    def _fields(self, state: State, candidate: Fields, ragged: Ragged) -> Fields:
+        values = torch.cat([ragged.spread(state[REQUEST]), candidate.values], dim=1)
+        return Fields(values=values, widths=self._joined.widths, names=self._joined.names)
+
+    def gates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Gate]:
+        """See `Gated`: of the module, then of the backbone behind."""
+        fields = self._fields(state, candidate, ragged)
+        own = [Gate(name=name, fields=fields.names, values=kept) for name, kept in self.refine.kept(fields).items()]
+        if not isinstance(self.model, Gated):
+            return own
+        return [*own, *self.model.gates(state, self.refined(state, candidate, ragged), ragged)]
+
+    def crossings(self) -> Sequence[Crossing]:
+        """See `Gated`; nothing if the backbone behind has no cross layers."""
+        return self.model.crossings() if isinstance(self.model, Gated) else ()
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[AttentionMap]:
         """See `Attentive`; nothing if the backbone behind has no attention."""
@@ -67,10 +83,7 @@ class Refined(nn.Module):
 
 def build_refined(build: Any, refine: RefinerConfig, config: Any, inputs: Inputs, layouts: Layouts) -> Refined:
     """What ``build(config, inputs, layouts)`` makes, behind a module. Raises ConfigError if they do not fit."""
-    joined = Layout(
-        names=(*layouts.request.names, *layouts.candidate.names),
-        widths=(*layouts.request.widths, *layouts.candidate.widths),
-    )
+    joined = joined_layout(replace(layouts, histories={}))
     wiring = Wiring(refine, joined, ("fields",), f"model.name {config.name!r}")
     behind = replace(inputs, request=(), candidate=(*inputs.request, *inputs.candidate))
     nothing = Layout(names=(), widths=())

@@ -44,10 +44,10 @@ class FRNet(Refiner):
         self.weigh = InformationUnit(config, num_fields, width)
 
     def forward(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F D"]:
-        return torch.lerp(self.complement(x), x, self.weights(x))
+        return torch.lerp(self.complement(x), x, self.kept(x))
 
-    def weights(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F _"]:
-        """S: how much of each field stays; (N, F, D) or, at vector level, (N, F, 1)."""
+    def kept(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F _"]:
+        """S: (N, F, D) or, at vector level, (N, F, 1)."""
         found = self.weigh(x)
         return torch.sigmoid(found.sum(dim=2, keepdim=True) if self.by_vector else found)
 

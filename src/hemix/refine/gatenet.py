@@ -41,5 +41,9 @@ class Gate(Refiner):
         self.sigmoid = config.activation == "sigmoid"
 
     def forward(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F D"]:
-        gate = self.maps(x)
-        return x * (torch.sigmoid(gate) if self.sigmoid else gate)
+        kept = self.kept(x)
+        return x * (self.maps(x) if kept is None else kept)
+
+    def kept(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F _"] | None:
+        """A share with a sigmoid only."""
+        return torch.sigmoid(self.maps(x)) if self.sigmoid else None

@@ -35,6 +35,10 @@ class GFRL(Refiner):
     def forward(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F D"]:
         return torch.lerp(x, self.refine(x), torch.sigmoid(self.gate(x)))
 
+    def kept(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F D"]:
+        """1 - G."""
+        return torch.sigmoid(-self.gate(x))
+
 
 class RefinementUnit(nn.Module):
     """A map per field, times a code of all fields."""

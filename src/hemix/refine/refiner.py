@@ -35,6 +35,10 @@ class Refiner(nn.Module):
     def forward(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F D"]:
         raise NotImplementedError
 
+    def kept(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F _"] | None:
+        """Share of each number, or of each field, that stays as it is; None: the module has no such gate."""
+        return None
+
     def cost(self) -> int:
         """Multiply-adds per row."""
         return products(self)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from hemix.errors import ConfigError
 from hemix.nn.fields import Fields, Layout
@@ -33,6 +34,15 @@ class Wiring(nn.Module):
             return dict.fromkeys(self.streams, fields)
         refined = [_refined(refiner, fields) for refiner in self._refiners]
         return dict(zip(self.streams, refined if len(refined) > 1 else refined * len(self.streams), strict=True))
+
+    def kept(self, fields: Fields) -> dict[str, Float[Tensor, "N F"]]:
+        """By module, what it leaves of each field as it is, on average over its numbers; empty: no module has gates."""
+        streams = self.streams if len(self._refiners) > 1 else ("fields",) * len(self._refiners)
+        found = {
+            f"refined {name}": refiner.kept(fields.tokens())
+            for name, refiner in zip(streams, self._refiners, strict=True)
+        }
+        return {name: kept.mean(dim=2) for name, kept in found.items() if kept is not None}
 
     def cost(self) -> int:
         """Multiply-adds per row."""
