@@ -3,7 +3,8 @@
     fields = [request ; mean of each event field over each history ; candidate]         F fields
     logits = model(fields) + sum_f w_f                                 w: first-order weights, where there are any
 
-A model that refines fields, or that has two streams, says so by `streams`: see `FieldModel`.
+A model with two streams (a cross network and a deep one, say) names them in `FieldModel.streams`: a refinement module
+then serves both, or each has its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
