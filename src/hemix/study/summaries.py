@@ -92,7 +92,7 @@ def leaderboard_table(study: Study, runs: Mapping[str, Sequence[Entry]]) -> str:
         lines.append([str(place), escape(name), *own, *theirs, *costs])
     parts = ["\n".join("| " + " | ".join(line) + " |" for line in lines), MEASURED]
     if study.config.published_by is not None:
-        parts.append(f"Published: {study.config.published_by}")
+        parts.append(f"Published: {escape(study.config.published_by)}")
     return "\n\n".join(parts) + "\n"
 
 
