@@ -8,9 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hemix.data.public.avazu import CODES, NAMES
+from hemix.data.public.criteo import CATEGORIES, NUMBERS
 from hemix.data.public.frappe import CONTEXT, FIELDS
+from hemix.data.public.kuairand import COUNTS, ENCRYPTED
 
 NUM_USERS, NUM_ITEMS = 12, 15
+NUM_IMPRESSIONS = 600
 NUM_VENUES = 90
 """More than the places that the recipe draws for each check-in."""
 
@@ -92,6 +96,61 @@ def foursquare(folder: Path) -> None:
     write(folder, "venues", venues)
 
 
+def criteo(folder: Path) -> None:
+    dice = random.Random(5)
+    write(
+        folder,
+        "examples",
+        [
+            {"row": n, "label": n % 4 // 3}
+            | {name: dice.choice([None, -2, 0, 7, 23_000_000]) for name in NUMBERS}
+            | {name: dice.choice([None, "68fd1e64", f"{dice.randrange(40):08x}"]) for name in CATEGORIES}
+            for n in range(NUM_IMPRESSIONS)
+        ],
+    )
+
+
+def avazu(folder: Path) -> None:
+    dice = random.Random(6)
+    start = datetime(2014, 10, 21, tzinfo=UTC)
+    codes = ("C1", "banner_pos", *CODES)
+    write(
+        folder,
+        "examples",
+        [
+            {"id": f"{n}", "click": dice.randrange(5) // 4, "hour": start + timedelta(hours=n // 5)}
+            | {name: f"{dice.randrange(30):08x}" for name in NAMES}
+            | {name: dice.randrange(-1, 6) for name in codes}
+            for n in range(NUM_IMPRESSIONS)
+        ],
+    )
+
+
+def kuairand(folder: Path) -> None:
+    dice = random.Random(7)
+    start = datetime(2022, 4, 8, 12, tzinfo=UTC)
+    log = [
+        {"user_id": dice.randrange(NUM_USERS), "video_id": dice.randrange(NUM_ITEMS), "tab": dice.randrange(3)}
+        | {"time": start + timedelta(minutes=50 * (n // 2)), "is_rand": int(n > 400 and n % 2)}
+        | {"is_click": (click := dice.randrange(2)), "long_view": click * dice.randrange(2)}
+        for n in range(NUM_IMPRESSIONS)
+    ]
+    users = [
+        {"user_id": n, "user_active_degree": "high_active", "is_live_streamer": -124 * (n % 2)}
+        | {"is_lowactive_period": 0, "is_video_author": n % 2}
+        | {f"{name}_range": f"({n % 3},10]" for name in COUNTS}
+        | dict.fromkeys(ENCRYPTED, n % 4 if n % 5 else None)
+        for n in range(NUM_USERS)
+    ]
+    videos = [
+        {"video_id": n, "author_id": n // 2, "video_type": "NORMAL", "upload_type": f"t{n % 3}", "music_type": n % 4}
+        | {"tag": None if n == 3 else f"{n % 5},{n % 7}", "video_duration": None if n == 4 else 1_000 * n}
+        for n in range(NUM_ITEMS)
+    ]
+    for table, rows in (("log", log), ("users", users), ("videos", videos)):
+        write(folder, table, rows)
+
+
 TABLES: dict[str, Callable[[Path], None]] = {
     "movielens-100k": movielens,
     "movielens-1m": movielens,
@@ -99,4 +158,7 @@ TABLES: dict[str, Callable[[Path], None]] = {
     "frappe-log": frappe_log,
     "foursquare-nyc": foursquare,
     "foursquare-tky": foursquare,
+    "criteo": criteo,
+    "avazu": avazu,
+    "kuairand-pure": kuairand,
 }

@@ -71,9 +71,10 @@ def test_one_file_for_each_model_and_an_edited_one_is_kept(tmp_path):
     assert "# movielens-100k-dlrm" in paths[1].read_text()
 
 
-def test_data_without_histories_has_no_din(tmp_path):
+def test_data_without_histories_starts_with_a_model_on_fields(tmp_path):
     paths = write_experiments("frappe", tmp_path)
-    assert [path.name for path in paths] == ["experiment.yaml", "experiment-dlrm.yaml"]
+    assert [path.name for path in paths] == ["experiment.yaml", "experiment-dlrm.yaml", "experiment-hemix.yaml"]
+    assert load_experiment(paths[0]).model.name == "dcnv2"
 
 
 def test_an_unknown_name(tmp_path):

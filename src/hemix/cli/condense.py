@@ -1,5 +1,6 @@
 """`hemix condense`: the width that each table of a trained model needs."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,15 +55,5 @@ def condense(
         say(f"Wrote {picture}")
     replace_file(out, after.to_yaml().encode())
     say(f"Wrote {out}. Train it on the same store: hemix train {out} --data STORE --out RUN")
-    write_json(
-        json,
-        {
-            "ratio": ratio,
-            "rule": rule,
-            "tables": [
-                {"table": t.table, "values": t.values, "width": t.width, "kept": t.kept, "shares": t.shares}
-                for t in tables
-            ],
-            "parameters": {"before": sizes[0], "after": sizes[1]},
-        },
-    )
+    counts = {"before": sizes[0], "after": sizes[1]}
+    write_json(json, {"ratio": ratio, "rule": rule, "tables": [asdict(t) for t in tables], "parameters": counts})

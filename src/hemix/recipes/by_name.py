@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import yaml
 
 from hemix.errors import unknown_name
 from hemix.experiment import Experiment
+from hemix.recipes.avazu import avazu
+from hemix.recipes.criteo import criteo
 from hemix.recipes.foursquare import foursquare
 from hemix.recipes.frappe import frappe, frappe_log
+from hemix.recipes.kuairand import kuairand
 from hemix.recipes.movielens import movielens_1m, movielens_100k
-from hemix.recipes.sizes import ModelName
+from hemix.recipes.sizes import ON_FIELDS, ON_HISTORIES, ModelName
 
 RECIPES: dict[str, Callable[[ModelName], Experiment]] = {
     "movielens-100k": movielens_100k,
@@ -21,9 +23,12 @@ RECIPES: dict[str, Callable[[ModelName], Experiment]] = {
     "frappe-log": frappe_log,
     "foursquare-nyc": partial(foursquare, "nyc"),
     "foursquare-tky": partial(foursquare, "tky"),
+    "criteo": criteo,
+    "avazu": avazu,
+    "kuairand-pure": kuairand,
 }
-FLAT = frozenset({"frappe", "frappe-log"})
-"""Data without histories, where DIN has nothing to attend to."""
+FLAT = frozenset({"frappe", "frappe-log", "criteo", "avazu"})
+"""Data without histories."""
 
 
 def write_experiments(name: str, directory: Path) -> list[Path]:
@@ -35,9 +40,7 @@ def write_experiments(name: str, directory: Path) -> list[Path]:
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     paths: list[Path] = []
-    for model in get_args(ModelName):
-        if model == "din" and name in FLAT:
-            continue
+    for model in ON_FIELDS if name in FLAT else ON_HISTORIES:
         path = directory / (f"experiment-{model}.yaml" if paths else "experiment.yaml")
         if not path.exists():
             path.write_text(experiment_text(RECIPES[name](model), path.name), encoding="utf-8")

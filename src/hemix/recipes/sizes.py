@@ -2,9 +2,13 @@
 
 from typing import Any, Literal
 
-ModelName = Literal["hemix", "dlrm", "din"]
-SMALL: dict[ModelName, dict[str, Any]] = {"hemix": {"preset": "tiny"}, "dlrm": {}, "din": {}}
-"""The defaults of DLRM and DIN are small already."""
+ModelName = Literal["hemix", "dlrm", "din", "dcnv2"]
+SMALL: dict[ModelName, dict[str, Any]] = {"hemix": {"preset": "tiny"}, "dlrm": {}, "din": {}, "dcnv2": {}}
+"""The defaults of the others are small already."""
+ON_HISTORIES: tuple[ModelName, ...] = ("hemix", "dlrm", "din")
+ON_FIELDS: tuple[ModelName, ...] = ("dcnv2", "dlrm", "hemix")
+"""The models that a data set gets an experiment of, that to start with first. Without histories DIN has nothing to
+attend to."""
 NO_HISTORIES = {"global_history": None, "real_time_history": None}
 
 

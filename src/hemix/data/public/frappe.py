@@ -15,7 +15,7 @@ arXiv:1505.03014. The split is that of X. He and T.-S. Chua, "Neural Factorizati
 
 from pathlib import Path
 
-from hemix.data.public.tables import Converter, read_text
+from hemix.data.public.tables import Converter, fail, read_text
 
 FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 CONTEXT = FIELDS[2:]
@@ -28,18 +28,18 @@ def convert_split(raw: Path, out: Path) -> None:
     for table, part in SPLIT_FILES.items():
         path = raw / f"frappe.{part}.libfm"
         reader = read_text(path, {"label": "VARCHAR", **dict.fromkeys(FIELDS, "VARCHAR")}, delimiter=" ")
-        label = (
-            "CASE label WHEN '1' THEN 1 WHEN '-1' THEN 0 ELSE error('the label must be 1 or -1, it is ' || label) END"
-        )
+        refused = fail("the label must be 1 or -1, it is", "label")
+        label = f"CASE label WHEN '1' THEN 1 WHEN '-1' THEN 0 ELSE {refused} END"
         values = ", ".join(f"CAST({_id_of(name)} AS INTEGER) AS {name}" for name in FIELDS)
-        converter.write(table, f"SELECT CAST({label} AS TINYINT) AS label, {values} FROM {reader}", path)
+        numbered = f"(SELECT row_number() OVER () AS line, * FROM {reader})"
+        converter.write(table, f"SELECT CAST({label} AS TINYINT) AS label, {values} FROM {numbered}", path)
 
 
 def _id_of(field: str) -> str:
     """`123:1` to 123; the weight must be 1."""
     return (
         f"CASE WHEN regexp_full_match({field}, '[0-9]+:1') THEN split_part({field}, ':', 1) "
-        f"ELSE error('{field} must be written <id>:1, it is ' || {field}) END"
+        f"ELSE {fail(f'{field} must be written <id>:1, it is', field)} END"
     )
 
 

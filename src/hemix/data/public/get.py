@@ -1,14 +1,18 @@
 """Get a public data set: find or fetch its files, check them, convert them, and say what it is."""
 
+import gzip
 import json
+import os
 import shutil
+import tarfile
 import tempfile
 import zipfile
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hemix.data.public.dataset import Dataset, Digest, Progress, RemoteFile, Source, file_digest, silent
+from hemix.data.public.dataset import CHUNK_BYTES, Dataset, Digest, Progress, RemoteFile, Source, file_digest, silent
 from hemix.data.public.fetch import FetchError, fetch
 from hemix.data.public.registry import DATASETS
 from hemix.data.public.tables import Converter
@@ -16,7 +20,8 @@ from hemix.errors import InputError, unknown_name
 
 RAW_FOLDER = "raw"
 RECORD = "source.json"
-MAX_MEMBER_BYTES = 2 * 2**30
+MAX_MEMBER_BYTES = 16 * 2**30
+"""The largest member of a published archive, Criteo's training file, has 11 GB."""
 
 
 def list_datasets() -> list[Dataset]:
@@ -101,7 +106,7 @@ def _check(digests: tuple[Digest, ...], path: Path) -> None:
 
 def _by_hand(dataset: Dataset, directory: Path, problems: list[str]) -> str:
     lines = [f"{dataset.name} could not be fetched:", *(f"  - {problem}" for problem in problems)]
-    lines.append("Without a network here, bring it by hand from a machine that has one; any one of these is enough:")
+    lines.append("Bring it by hand, from another machine if this one has no network; any one of these is enough:")
     for source in dataset.sources:
         places = [f"{file.address}  ->  {directory / RAW_FOLDER / file.name}" for file in source.files]
         lines.append("  - " + "\n    and ".join(places))
@@ -130,32 +135,56 @@ def _convert(dataset: Dataset, source: Source, files: list[Path], directory: Pat
 
 
 def _lay_out(source: Source, files: list[Path], raw: Path) -> None:
-    """Put the raw files side by side: members of archives are unpacked, others copied. Raises InputError."""
+    """Put the raw files side by side: members of archives are unpacked, others linked. Raises InputError."""
     if not source.members:
         for path in files:
-            shutil.copyfile(path, raw / path.name)
+            _link(path, raw / path.name)
         return
     archive = files[0]
+    kind, unpack = ("tar.gz", _unpack_tar) if archive.name.endswith(".tar.gz") else ("zip", _unpack_zip)
     try:
-        with zipfile.ZipFile(archive) as opened:
-            for member, digests in source.members.items():
-                target = raw / PurePosixPath(member).name
-                _unpack(opened, archive, member, target)
-                _check(digests, target)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{archive} is not a whole zip archive ({error}): remove it and get it again.") from None
+        unpack(archive, list(source.members), raw)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{archive} is not a whole {kind} archive ({error}): remove it and get it again.") from None
+    for member, digests in source.members.items():
+        target = raw / PurePosixPath(member).name
+        if not target.exists():
+            raise InputError(f"{archive} lacks {member}, which the published archive has: get it again.")
+        _check(digests, target)
 
 
-def _unpack(opened: zipfile.ZipFile, archive: Path, member: str, target: Path) -> None:
-    """Write one member to `target`: its name in the archive never decides where it goes."""
+def _link(path: Path, target: Path) -> None:
+    """A second name of a file, which may be larger than what is free; a copy where the file system has no links."""
     try:
-        info = opened.getinfo(member)
-    except KeyError:
-        raise InputError(f"{archive} lacks {member}, which the published archive has: get it again.") from None
-    if info.file_size > MAX_MEMBER_BYTES:
-        raise InputError(f"{archive}: {member} would unpack to {info.file_size} bytes, above {MAX_MEMBER_BYTES}.")
-    with opened.open(info) as packed, target.open("wb") as stream:
-        shutil.copyfileobj(packed, stream)
+        os.link(path.resolve(), target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def _unpack_zip(archive: Path, members: list[str], raw: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            if info.filename in members:
+                target = _target(archive, info.filename, info.file_size, raw)
+                with opened.open(info) as packed, target.open("wb") as stream:
+                    shutil.copyfileobj(packed, stream, CHUNK_BYTES)
+
+
+def _unpack_tar(archive: Path, members: list[str], raw: Path) -> None:
+    """In one pass: looking for a member by its name would unpack all that stands before it twice."""
+    with tarfile.open(archive, "r:gz") as opened:
+        for info in opened:
+            name = info.name.removeprefix("./")
+            if name in members and info.isreg() and (packed := opened.extractfile(info)) is not None:
+                with packed, _target(archive, name, info.size, raw).open("wb") as stream:
+                    shutil.copyfileobj(packed, stream, CHUNK_BYTES)
+
+
+def _target(archive: Path, member: str, size: int, raw: Path) -> Path:
+    """Where a member goes: its folder in the archive never decides. Raises InputError for one that is too large."""
+    if size > MAX_MEMBER_BYTES:
+        raise InputError(f"{archive}: {member} would unpack to {size} bytes, above {MAX_MEMBER_BYTES}.")
+    return raw / PurePosixPath(member).name
 
 
 def _check_rows(dataset: Dataset, out: Path) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from hemix.data.public.avazu import convert_avazu
+from hemix.data.public.criteo import convert_criteo
 from hemix.data.public.dataset import Dataset, Digest, RemoteFile, Source
 from hemix.data.public.foursquare import convert_nyc, convert_tky
 from hemix.data.public.frappe import convert_log, convert_split
+from hemix.data.public.kuairand import LOGS, convert_kuairand
 from hemix.data.public.movielens import convert_1m, convert_100k, convert_100k_atomic
 
 GROUPLENS_LICENCE = (
@@ -218,8 +221,106 @@ FOURSQUARE_TKY = _foursquare(
     convert_tky,
 )
 
+
+def _kaggle(
+    name: str,
+    title: str,
+    rows: int,
+    page: str,
+    citation: str,
+    sources: dict[str, tuple[str, ...]],
+    convert: Callable[[Path, Path], None],
+) -> Dataset:
+    """Data of a Kaggle challenge: its terms have to be accepted by a person, no checksum is published.
+
+    `sources`: files that are as good as one another, each with what to take out of it.
+    """
+    return Dataset(
+        name=name,
+        title=title,
+        rows={"examples": rows},
+        tables=("examples",),
+        licence="The rules of the challenge, which a person has to accept on its page: research, no redistribution.",
+        citation=citation,
+        homepage=page,
+        sources=tuple(
+            Source(
+                name=f"the challenge, as {file}",
+                files=(RemoteFile(name=file, page=page),),
+                members=dict.fromkeys(members, ()),
+                convert=convert,
+            )
+            for file, members in sources.items()
+        ),
+    )
+
+
+CRITEO = _kaggle(
+    "criteo",
+    "Criteo: 45,840,617 display ads, clicked or not, of 39 fields (Kaggle 2014)",
+    45_840_617,
+    "https://www.kaggle.com/c/criteo-display-ad-challenge",
+    "Criteo Labs. 2014. Display Advertising Challenge. Kaggle.",
+    {"train.txt": (), "dac.tar.gz": ("train.txt",)},
+    convert_criteo,
+)
+AVAZU = _kaggle(
+    "avazu",
+    "Avazu: 40,428,967 mobile ads of ten days, clicked or not, of 22 fields (Kaggle 2014)",
+    40_428_967,
+    "https://www.kaggle.com/c/avazu-ctr-prediction",
+    "Steve Wang and Will Cukierski. 2014. Click-Through Rate Prediction (Avazu). Kaggle.",
+    {"train.gz": (), "train": ()},
+    convert_avazu,
+)
+
+KUAIRAND_PURE = Dataset(
+    name="kuairand-pure",
+    title="KuaiRand-Pure: 2,622,668 short videos shown to 27,285 users, some at random, 2022",
+    rows={"log": 2_622_668, "users": 27_285},
+    tables=("log", "users", "videos"),
+    licence="Creative Commons Attribution-ShareAlike 4.0 (CC BY-SA 4.0).",
+    citation="Chongming Gao, Shijun Li, Yuan Zhang, Jiawei Chen, Biao Li, Wenqiang Lei, Peng Jiang, Xiangnan He. 2022. "
+    "KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed Videos. CIKM 2022. "
+    "https://doi.org/10.1145/3511808.3557624",
+    homepage="https://kuairand.com",
+    sources=(
+        Source(
+            name="Zenodo",
+            files=(
+                RemoteFile(
+                    name="KuaiRand-Pure.tar.gz",
+                    urls=("https://zenodo.org/records/10439422/files/KuaiRand-Pure.tar.gz",),
+                    digests=(
+                        Digest(
+                            algorithm="md5",
+                            value="0820331067a3784d9691136f772b35a7",
+                            origin="published at https://zenodo.org/records/10439422",
+                        ),
+                    ),
+                ),
+            ),
+            members={
+                f"KuaiRand-Pure/data/{name}": ()
+                for name in (*LOGS, "user_features_pure.csv", "video_features_basic_pure.csv")
+            },
+            convert=convert_kuairand,
+        ),
+    ),
+)
+
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
-    for dataset in (MOVIELENS_100K, MOVIELENS_1M, FRAPPE, FRAPPE_LOG, FOURSQUARE_NYC, FOURSQUARE_TKY)
+    for dataset in (
+        MOVIELENS_100K,
+        MOVIELENS_1M,
+        FRAPPE,
+        FRAPPE_LOG,
+        FOURSQUARE_NYC,
+        FOURSQUARE_TKY,
+        CRITEO,
+        AVAZU,
+        KUAIRAND_PURE,
+    )
 }
 """Every public data set that `hemix data get` knows."""

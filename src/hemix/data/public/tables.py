@@ -1,12 +1,18 @@
 """Published text formats to Parquet, by DuckDB: streaming, typed, in the order of the file."""
 
+import csv
+import gzip
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 
 from hemix.errors import InputError
+
+MAX_HEADER = 10_000
+"""Characters of a header line: what is longer is no header."""
 
 
 def text_literal(value: str | Path) -> str:
@@ -32,6 +38,41 @@ def read_text(
     )
 
 
+def columns_of(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+    """`columns` in the order of the file's header, which must name these and no others. Raises InputError.
+
+    The reader takes columns by their place: a column more or less would shift all others unseen.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return dict(columns)
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
+            names = next(csv.reader([stream.readline(MAX_HEADER)]), [])
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise _not_whole(path, error) from None
+    missing = [name for name in columns if name not in names]
+    unknown = [name for name in names if name not in columns]
+    if missing or unknown or len(names) != len(columns):
+        raise InputError(
+            f"{path.name} is not in its published format: Line: 1: the header must name {', '.join(columns)}; "
+            f"it lacks {', '.join(missing) or 'none'} and has besides {', '.join(unknown) or 'none'}."
+        )
+    return {name: columns[name] for name in names}
+
+
+def fail(rule: str, value: str) -> str:
+    """SQL that stops with the column `line`, the rule and the value that breaks it; with a null it would not stop."""
+    text = f"coalesce(CAST({value} AS VARCHAR), 'empty')"
+    return f"error('Line: ' || line || ': ' || {text_literal(rule + ' ')} || {text})"
+
+
+def flag(column: str) -> str:
+    """SQL of a column of 0 and 1 that was read as text."""
+    refused = fail(f"{column} must be 0 or 1, it is", column)
+    return f"CAST(CASE {column} WHEN '0' THEN 0 WHEN '1' THEN 1 ELSE {refused} END AS TINYINT) AS {column}"
+
+
 class Converter:
     """Writes tables into a folder; names the file when a row breaks the published format."""
 
@@ -55,11 +96,21 @@ class Converter:
             self.connection.execute(f"COPY ({query}) TO {text_literal(target)} (FORMAT parquet, COMPRESSION zstd)")
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise InputError(f"{raw.name} is not in its published format: {_explain(error)}") from None
+        except duckdb.IOException as error:
+            if raw.suffix != ".gz" or "GZIP" not in str(error):
+                raise
+            raise _not_whole(raw, error) from None
 
     def count(self, table: str) -> int:
         """Rows of a table that was written."""
         path = text_literal(self.out / f"{table}.parquet")
         return int(self.connection.execute(f"SELECT count(*) FROM {path}").fetchall()[0][0])
+
+
+def _not_whole(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path.name} is not a whole gzip file ({str(error).splitlines()[0]}): remove it and get it again."
+    )
 
 
 def _explain(error: duckdb.Error) -> str:
