@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hemix.models import HeMixConfig
+from hemix.models.hemix import HeMixConfig
 from hemix.models.hemix.crosses import CROSSES
 
 SMALL: dict[str, Any] = {

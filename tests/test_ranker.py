@@ -8,7 +8,9 @@ import torch
 from factories import make_inputs
 from hemix.batch import TableSpec
 from hemix.errors import ConfigError
-from hemix.models import PRESETS, DINConfig, DLRMConfig, HeMixConfig
+from hemix.models.din import DINConfig
+from hemix.models.dlrm import DLRMConfig
+from hemix.models.hemix import PRESETS, HeMixConfig
 from hemix.ranker import build_ranker, check_memory, count_parameters
 
 INPUTS = make_inputs()

@@ -14,7 +14,9 @@ from hemix.config import Config, parse_config
 from hemix.config_file import read_experiment_values
 from hemix.errors import suggestion
 from hemix.evaluate.evaluator import EvaluateConfig
-from hemix.models import HeMixConfig, LRConfig, ModelConfig
+from hemix.models import ModelConfig
+from hemix.models.hemix import HeMixConfig
+from hemix.models.lr import LRConfig
 from hemix.objectives import CL4CTRConfig, ESMMConfig, LogLossConfig, ObjectiveConfig
 from hemix.schema import DataConfig
 from hemix.training.config import REGRESSION_METRICS, RESUMABLE_KEYS, TrainConfig

@@ -3,25 +3,22 @@
 import torch
 
 from hemix.batch import Inputs
-from hemix.models import (
-    MODELS,
-    AFNConfig,
-    AutoIntConfig,
-    DCNConfig,
-    DCNv2Config,
-    DeepFMConfig,
-    DINConfig,
-    DLRMConfig,
-    FinalMLPConfig,
-    FMConfig,
-    GDCNConfig,
-    HeMixConfig,
-    LRConfig,
-    MaskNetConfig,
-    ModelConfig,
-    WukongConfig,
-    XDeepFMConfig,
-)
+from hemix.models import MODELS, ModelConfig
+from hemix.models.afn import AFNConfig
+from hemix.models.autoint import AutoIntConfig
+from hemix.models.dcn import DCNConfig
+from hemix.models.dcnv2 import DCNv2Config
+from hemix.models.deepfm import DeepFMConfig
+from hemix.models.din import DINConfig
+from hemix.models.dlrm import DLRMConfig
+from hemix.models.finalmlp import FinalMLPConfig
+from hemix.models.fm import FMConfig
+from hemix.models.gdcn import GDCNConfig
+from hemix.models.hemix import HeMixConfig
+from hemix.models.lr import LRConfig
+from hemix.models.masknet import MaskNetConfig
+from hemix.models.wukong import WukongConfig
+from hemix.models.xdeepfm import XDeepFMConfig
 from hemix.nn.towers import MMoEConfig, PLEConfig
 from hemix.ranker import Ranker, build_ranker
 from hemix.refine.drm import DRMConfig
@@ -122,7 +119,8 @@ CONFIGS: dict[str, ModelConfig] = {
     "hemix, refined": HEMIX.model_copy(update={"num_blocks": 1, "refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
     "din, refined": DINConfig(embedding_dim=8, hidden=(16,), attention_hidden=(16,), refine=DRMConfig()),
 }
-assert {config.name for config in CONFIGS.values()} == set(MODELS)
+CONFIGS |= {name: MODELS[name].config() for name in sorted(set(MODELS) - {config.name for config in CONFIGS.values()})}
+"""A new model joins with its default settings, until smaller ones stand above."""
 
 
 def perturbed_ranker(name: str, inputs: Inputs, *, by: float) -> Ranker:

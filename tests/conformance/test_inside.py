@@ -6,9 +6,12 @@ from torch import Tensor
 
 from conformance.rankers import CONFIGS
 from factories import make_batch, make_inputs
-from hemix.models import DIN, DLRM, Attentive, Backbone, HeMix, Residual
+from hemix.models import Attentive, Backbone, Residual
 from hemix.models.backbone import AttentionMap
+from hemix.models.din import DIN
+from hemix.models.dlrm import DLRM
 from hemix.models.flat import Flat
+from hemix.models.hemix import HeMix
 from hemix.models.histories import under
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields, State

@@ -1,4 +1,4 @@
-"""What is true of every model: a new one joins by being listed in rankers.py."""
+"""What is true of every model of `MODELS`: a new one joins by being named there."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from data.tables import Row, make_store, split_of_rows, vocabulary
 from hemix.batch import Batch
 from hemix.data.store import Store
-from hemix.models import PRESETS, DINConfig, DLRMConfig, ModelConfig
+from hemix.models import ModelConfig
+from hemix.models.din import DINConfig
+from hemix.models.dlrm import DLRMConfig
+from hemix.models.hemix import PRESETS
 from hemix.ranker import build_ranker
 
 UNSHRUNK = (Phase.explicit, Phase.generate)

@@ -11,7 +11,10 @@ from conformance.rankers import CONFIGS
 from factories import make_batch, make_inputs
 from hemix.batch import Inputs
 from hemix.evaluate.cost import model_cost
-from hemix.models import MODELS, PRESETS, DINConfig, DLRMConfig, HeMixConfig, ModelConfig
+from hemix.models import MODELS, ModelConfig
+from hemix.models.din import DINConfig
+from hemix.models.dlrm import DLRMConfig
+from hemix.models.hemix import PRESETS, HeMixConfig
 from hemix.nn.cost import Cost
 from hemix.ranker import Ranker, build_ranker
 from hemix_switches import SWITCHES, switched

@@ -12,8 +12,11 @@ from hemix.data.store import Store
 from hemix.explain import explain_model, explain_request
 from hemix.explain.inside import field_gates, field_pairs
 from hemix.explain.page import write_page
-from hemix.models import DCNv2Config, DINConfig, FMConfig, GDCNConfig
+from hemix.models.dcnv2 import DCNv2Config
+from hemix.models.din import DINConfig
 from hemix.models.flat import Flat
+from hemix.models.fm import FMConfig
+from hemix.models.gdcn import GDCNConfig
 from hemix.ranker import Ranker, build_ranker
 from hemix.refine import RefineConfig
 from hemix.refine.frnet import FRNet, FRNetConfig

@@ -9,7 +9,7 @@ import torch
 from factories import make_batch, make_inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.models import DINConfig
+from hemix.models.din import DINConfig
 from hemix.ranker import build_ranker, count_parameters
 
 

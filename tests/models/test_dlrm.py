@@ -10,7 +10,7 @@ from factories import make_batch, make_inputs
 from hemix.batch import Columns
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.models import DLRMConfig
+from hemix.models.dlrm import DLRMConfig
 from hemix.ranker import build_ranker, count_parameters
 
 

@@ -11,8 +11,13 @@ from factories import make_batch, make_inputs
 from hemix.batch import FieldSpec, Inputs, TableSpec, TaskSpec
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.models import DCNConfig, DCNv2Config, DeepFMConfig, FMConfig, GDCNConfig, LRConfig
+from hemix.models.dcn import DCNConfig
+from hemix.models.dcnv2 import DCNv2Config
+from hemix.models.deepfm import DeepFMConfig
 from hemix.models.flat import Align
+from hemix.models.fm import FMConfig
+from hemix.models.gdcn import GDCNConfig
+from hemix.models.lr import LRConfig
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Layout
 from hemix.ranker import build_ranker, count_parameters

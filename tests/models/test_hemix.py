@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from factories import make_batch, make_inputs, take_requests
 from hemix.batch import Columns, History, Inputs
 from hemix.errors import ConfigError
-from hemix.models import PRESETS, HeMixConfig
-from hemix.models.hemix import HeMix
+from hemix.models.hemix import PRESETS, HeMix, HeMixConfig
 from hemix.nn.mixer_block import MixerBlock
 from hemix.nn.mixing import HeteroMixing, fuse, unfuse
 from hemix.nn.ragged import Ragged

@@ -8,7 +8,7 @@ import torch
 from factories import make_inputs
 from hemix.batch import FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
 from hemix.errors import ConfigError
-from hemix.models import PRESETS, HeMixConfig
+from hemix.models.hemix import PRESETS, HeMixConfig
 from hemix.ranker import ParameterCount, Ranker, build_ranker, count_parameters
 from hemix_switches import GROUPS, SMALL, SWITCHES, switched
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from factories import make_batch, make_inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.models import PRESETS, HeMixConfig
-from hemix.models.hemix import HeMix
+from hemix.models.hemix import PRESETS, HeMix, HeMixConfig
 from hemix.models.hemix.tokenizers import GroupTokenizer, feature_groups
 from hemix.nn.fields import Layout
 from hemix.nn.mixing import HeadMixing, SelfAttention

@@ -12,7 +12,7 @@ from conformance.rankers import CONFIGS
 from factories import make_batch, make_inputs
 from hemix.config import Config, parse_config
 from hemix.errors import ConfigError
-from hemix.models import DINConfig
+from hemix.models.din import DINConfig
 from hemix.nn.towers import (
     ExpertTowers,
     MMoEConfig,

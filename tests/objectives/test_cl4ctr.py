@@ -11,7 +11,11 @@ from factories import make_batch, make_inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.experiment import Experiment
-from hemix.models import DCNConfig, DeepFMConfig, DLRMConfig, FMConfig, ModelConfig
+from hemix.models import ModelConfig
+from hemix.models.dcn import DCNConfig
+from hemix.models.deepfm import DeepFMConfig
+from hemix.models.dlrm import DLRMConfig
+from hemix.models.fm import FMConfig
 from hemix.objectives import CL4CTR, CL4CTRConfig, LogLossConfig, build_objective
 from hemix.objectives.cl4ctr import batch_alignment, batch_uniformity, table_alignment, table_uniformity
 from hemix.ranker import Ranker, build_ranker

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from factories import make_batch, make_inputs
 from hemix.batch import Batch
 from hemix.errors import ConfigError
-from hemix.models import DLRMConfig
+from hemix.models.dlrm import DLRMConfig
 from hemix.objectives import ESMMConfig, LogLossConfig, build_objective
 from hemix.ranker import Ranker, build_ranker
 

@@ -11,7 +11,7 @@ from factories import make_batch, make_inputs
 from hemix.batch import TaskSpec
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.models import DLRMConfig
+from hemix.models.dlrm import DLRMConfig
 from hemix.objectives import LogLossConfig, build_objective
 from hemix.objectives.targets import row_losses, weighted_means
 from hemix.ranker import build_ranker

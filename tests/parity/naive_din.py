@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hemix.batch import Batch, Inputs
-from hemix.models import DINConfig
+from hemix.models.din import DINConfig
 from parity.naive import NaiveFields, Parameters, joined, linear, request_of
 from parity.naive_attention import pooled
 

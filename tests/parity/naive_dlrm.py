@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hemix.batch import Batch, Inputs
-from hemix.models import DLRMConfig
+from hemix.models.dlrm import DLRMConfig
 from parity.naive import NaiveFields, Named, Parameters, linear, request_of
 from parity.naive_attention import pooled
 

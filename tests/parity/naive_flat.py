@@ -6,9 +6,15 @@ import torch
 from torch import Tensor
 
 from hemix.batch import Batch, Inputs
-from hemix.models import DCNConfig, DCNv2Config, DeepFMConfig, FMConfig, GDCNConfig, LRConfig, ModelConfig
+from hemix.models import ModelConfig
 from hemix.models.crossing import CrossingConfig
+from hemix.models.dcn import DCNConfig
+from hemix.models.dcnv2 import DCNv2Config
+from hemix.models.deepfm import DeepFMConfig
 from hemix.models.flat import DeepConfig, FlatConfig
+from hemix.models.fm import FMConfig
+from hemix.models.gdcn import GDCNConfig
+from hemix.models.lr import LRConfig
 from parity.naive import NaiveFields, Named, Parameters, linear, request_of
 
 

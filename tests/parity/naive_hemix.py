@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hemix.batch import Batch, Inputs
-from hemix.models import HeMixConfig
+from hemix.models.hemix import HeMixConfig
 from parity import naive_mixer
 from parity.naive import NaiveFields, Named, Parameters, joined, linear, request_of
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from hemix.models import HeMixConfig
+from hemix.models.hemix import HeMixConfig
 from parity.naive import Parameters, linear
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from factories import make_inputs
-from hemix.models import DINConfig
+from hemix.models.din import DINConfig
 from hemix.nn import target_attention
 from parity import naive_din
 from parity.check import BATCHES, assert_parity, batch_of, perturbed

@@ -3,7 +3,7 @@
 import pytest
 
 from factories import make_inputs
-from hemix.models import DLRMConfig
+from hemix.models.dlrm import DLRMConfig
 from parity import naive_dlrm
 from parity.check import BATCHES, assert_parity, batch_of, perturbed
 

@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from factories import make_inputs
-from hemix.models import DCNConfig, DCNv2Config, DeepFMConfig, FMConfig, GDCNConfig, LRConfig, ModelConfig
+from hemix.models import ModelConfig
+from hemix.models.dcn import DCNConfig
+from hemix.models.dcnv2 import DCNv2Config
+from hemix.models.deepfm import DeepFMConfig
+from hemix.models.fm import FMConfig
+from hemix.models.gdcn import GDCNConfig
+from hemix.models.lr import LRConfig
 from parity import naive_flat
 from parity.check import BATCHES, assert_parity, batch_of, perturbed
 

@@ -3,7 +3,7 @@
 import pytest
 
 from factories import make_inputs
-from hemix.models import HeMixConfig
+from hemix.models.hemix import HeMixConfig
 from hemix_switches import SWITCHES, switched
 from parity import naive_hemix
 from parity.check import BATCHES, assert_parity, batch_of, perturbed

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from hemix.batch import FieldSpec, Inputs, TableSpec, TaskSpec
 from hemix.config import parse_config
 from hemix.errors import ConfigError
-from hemix.models import DeepFMConfig, DINConfig, FMConfig, HeMixConfig
+from hemix.models.deepfm import DeepFMConfig
+from hemix.models.din import DINConfig
+from hemix.models.fm import FMConfig
+from hemix.models.hemix import HeMixConfig
 from hemix.nn.fields import Layout
 from hemix.ranker import build_ranker
 from hemix.refine import REFINERS, Refiner, build_refiner

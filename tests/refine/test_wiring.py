@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from factories import make_batch, make_inputs
-from hemix.models import DeepFMConfig, DINConfig, HeMixConfig
+from hemix.models.deepfm import DeepFMConfig
+from hemix.models.din import DINConfig
 from hemix.models.flat import Flat
+from hemix.models.hemix import HeMixConfig
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields
 from hemix.ranker import Ranker, build_ranker, encode_embedded

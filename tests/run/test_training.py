@@ -14,7 +14,7 @@ from hemix.data.prepare import prepare
 from hemix.errors import ConfigError, RunError
 from hemix.experiment import Experiment
 from hemix.ledger import read
-from hemix.models import HeMixConfig
+from hemix.models.hemix import HeMixConfig
 from hemix.objectives import LogLoss
 from hemix.run import Run, train
 from hemix.training.checkpoint import load_tensors

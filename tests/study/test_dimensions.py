@@ -13,7 +13,11 @@ from factories import make_inputs
 from hemix.cli import app
 from hemix.errors import ConfigError
 from hemix.experiment import load_experiment
-from hemix.models import DINConfig, FMConfig, GDCNConfig, LRConfig, ModelConfig
+from hemix.models import ModelConfig
+from hemix.models.din import DINConfig
+from hemix.models.fm import FMConfig
+from hemix.models.gdcn import GDCNConfig
+from hemix.models.lr import LRConfig
 from hemix.ranker import build_ranker, count_parameters
 from hemix.study.dimensions import condense, condensed_experiment, cumulative_shares, kept_dims
 from run.clicks import experiment, make_store

@@ -10,7 +10,7 @@ from torch import Tensor
 from factories import make_batch, make_inputs
 from hemix.batch import Batch, Columns
 from hemix.errors import TrainingError
-from hemix.models import DLRMConfig
+from hemix.models.dlrm import DLRMConfig
 from hemix.objectives import LogLossConfig, Loss, build_objective
 from hemix.ranker import Ranker, build_ranker
 from hemix.training.checkpoint import load_tensors

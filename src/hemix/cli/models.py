@@ -51,7 +51,14 @@ def models(
     rows = [(row["model"], row["paper"], row["histories"], *map(grouped, list(row.values())[3:])) for row in figures]
     show_rows(f"Models with default settings on {data or 'MovieLens-100K'}", heads, rows)
     say("per request, per candidate: multiply-adds of matrix products, with every history at its greatest length.")
+    show_rows("Refinement modules, in front of any of them (model.refine)", ("module", "paper"), _modules())
     write_json(json, figures)
+
+
+def _modules() -> list[tuple[str, str]]:
+    from hemix.refine import REFINERS
+
+    return [(name, kind.paper) for name, kind in REFINERS.items()]
 
 
 def _model_of(path: Path, data: Path | None, overrides: list[str], json: Path | None) -> None:

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.models.flat import DeepConfig, FieldModel, Width
+from hemix.models.flat import DeepConfig, FieldModel, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork, RowBatchNorm
 from hemix.nn.fields import Fields, Layout, common_width
@@ -92,3 +92,6 @@ class LogarithmicNeurons(nn.Module):
             logs = self.field_norm(sizes.clamp(min=SMALLEST).log())
             powers = self.neuron_norm(torch.exp(self.orders(logs)))
         return powers.unflatten(0, (-1, tokens.shape[2])).transpose(1, 2).flatten(1)
+
+
+MODEL = flat(AFNConfig, AFN, paper="arXiv 1909.03276", first_order="beside")

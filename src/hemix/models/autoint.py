@@ -18,7 +18,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from hemix.models.flat import DeepConfig, FieldModel, Width
+from hemix.models.flat import DeepConfig, FieldModel, Width, flat
 from hemix.nn.attention import split_heads
 from hemix.nn.cost import pair_products, products
 from hemix.nn.deep import DeepNetwork
@@ -88,3 +88,6 @@ class AttentionLayer(nn.Module):
         weights = (scores if self.divisor is None else scores / self.divisor).softmax(dim=3)
         found = (weights @ value).transpose(1, 2).flatten(2)
         return torch.relu(found if self.residual is None else found + self.residual(x))
+
+
+MODEL = flat(AutoIntConfig, AutoInt, paper="arXiv 1810.11921", first_order="beside")

@@ -1,18 +1,45 @@
 """What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
-It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`.
+It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`. Each file
+of a model ends with its `ModelKind`, by the name `MODEL`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hemix.batch import HistorySpec, Inputs
 from hemix.nn.cost import Cost
-from hemix.nn.fields import Fields, State
+from hemix.nn.embedding import NumberForm
+from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.ragged import Ragged
+from hemix.refine import RefinerConfig
+
+
+class ModelSettings(Protocol):
+    """What the ranker asks of the settings of any model; the rest is between them and the model."""
+
+    @property
+    def name(self) -> str:
+        """That of the model's file."""
+        ...
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of every embedding whose feature sets no `dim`."""
+        ...
+
+    @property
+    def refine(self) -> RefinerConfig | None:
+        """A module that refines the fields of every row before they interact."""
+        ...
+
+    def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
+        """The histories that the model reads or averages. Raises ConfigError for one that the data does not have."""
+        ...
 
 
 @runtime_checkable
@@ -34,6 +61,22 @@ class Backbone(Protocol):
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """Multiply-adds by formula, without running anything; `lengths` are the events of each history."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelKind:
+    """A model as the ranker knows it: how to build it, and what to print about it."""
+
+    config: type[Any]
+    """Its settings: a `Config` and `ModelSettings`, all with defaults."""
+    build: Callable[[Any, Inputs, Layouts], Backbone]
+    paper: str
+    histories: Literal["read", "averaged"]
+    """Whether it reads the events of a history, or their mean."""
+    numbers: NumberForm = "embedded"
+    """How it wants the number fields of request and candidate."""
+    first_order: Literal["beside", "alone"] | None = None
+    """Whether every value has a weight of its own beside its vector, or in its place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

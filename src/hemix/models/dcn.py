@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
+from hemix.models.flat import flat
 from hemix.nn.fields import Layout
 
 
@@ -44,3 +45,6 @@ class CrossVectors(nn.Module):
         for weight, bias in zip(self.weights, self.bias, strict=True):
             crossed = torch.addcmul(crossed + bias, x, weight(crossed))
         return crossed
+
+
+MODEL = flat(DCNConfig, DCN, paper="arXiv 1708.05123")

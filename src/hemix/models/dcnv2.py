@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
+from hemix.models.flat import flat
 from hemix.nn.fields import Layout
 from hemix.nn.grouped_linear import GroupedLinear
 
@@ -93,3 +94,6 @@ class CrossExperts(nn.Module):
                 found = found * self.gates[layer](crossed).softmax(dim=1).T[:, :, None]
             crossed = torch.addcmul(crossed, x, found.sum(dim=0))
         return crossed
+
+
+MODEL = flat(DCNv2Config, DCNv2, paper="arXiv 2008.13535")

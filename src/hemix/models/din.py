@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
-from hemix.models.backbone import AttentionMap
+from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, prefixed, target_maps, under
 from hemix.nn.activation import Activation, build_activation
 from hemix.nn.cost import Cost, products
@@ -101,3 +101,6 @@ class DIN(nn.Module):
         """Attention over each history, and the MLP, whose first layer is split."""
         attention = sum((part.cost(lengths[name]) for name, part in self._attention.items()), Cost())
         return attention + self.first.cost() + Cost(per_candidate=products(self.rest))
+
+
+MODEL = ModelKind(config=DINConfig, build=DIN, paper="arXiv 1706.06978", histories="read")

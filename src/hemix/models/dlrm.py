@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hemix.batch import FieldSpec, HistorySpec, Inputs
 from hemix.config import Config, is_none
-from hemix.models.backbone import AttentionMap
+from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State, common_width
@@ -176,3 +176,6 @@ def _pairs(count: int) -> Int[Tensor, " P"]:
 
 def _products(vectors: Float[Tensor, "N M D"], pairs: Int[Tensor, " P"]) -> Float[Tensor, "N P"]:
     return torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1).index_select(1, pairs)
+
+
+MODEL = ModelKind(config=DLRMConfig, build=DLRM, paper="arXiv 1906.00091", histories="read", numbers="raw")

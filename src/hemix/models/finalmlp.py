@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hemix.errors import unknown_name
-from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width
+from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout
@@ -161,3 +161,6 @@ class BilinearFusion(nn.Module):
         mapped = self.pairs(heads).unflatten(2, (self.num_tasks, -1))
         counterparts = second.unflatten(1, (self.num_heads, 1, -1)).transpose(0, 1)
         return self.first(first) + self.second(second) + (mapped * counterparts).sum(dim=(0, 3))
+
+
+MODEL = flat(FinalMLPConfig, FinalMLP, paper="arXiv 2304.00902")

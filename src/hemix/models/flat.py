@@ -9,7 +9,8 @@ then serves both, or each has its own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_empty, is_none
 from hemix.errors import ConfigError, unknown_name
-from hemix.models.backbone import Crossing, Gate
+from hemix.models.backbone import Crossing, Gate, ModelKind
 from hemix.models.histories import named_histories
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -171,28 +172,37 @@ class Flat(nn.Module):
         return Cost(per_candidate=align + self.refine.cost() + self.model.cost())
 
 
-def flat(kind: Callable[[Any, Layout, int], FieldModel], *, first_order: bool = False) -> Callable[..., Flat]:
-    """How `MODELS` builds a flat model from ``kind(config, layout of its fields, number of tasks)``."""
+def flat(
+    config: type[FlatConfig],
+    model: Callable[[Any, Layout, int], FieldModel],
+    *,
+    paper: str,
+    first_order: Literal["beside", "alone"] | None = None,
+) -> ModelKind:
+    """The kind of a flat model that ``model(config, layout of its fields, number of tasks)`` builds."""
+    build = partial(_build, model, first_order=first_order == "beside")
+    return ModelKind(config=config, build=build, paper=paper, histories="averaged", first_order=first_order)
 
-    def build(config: Any, inputs: Inputs, layouts: Layouts) -> Flat:
-        layout, num_tasks, name = joined_layout(layouts), len(inputs.tasks), f"model.name {config.name!r}"
-        if isinstance(config, VectorsConfig) and len(layout.names) < 2:
-            raise ConfigError(
-                f"{name} is a model of how fields interact, and there is "
-                f"{'one: ' + layout.names[0] if layout.names else 'none'}. Declare more under data.features, or set "
-                "model: {name: lr}."
-            )
-        split = FirstOrder(layout, num_tasks) if first_order else None
-        layout = layout if split is None else split.layout
-        align = None
-        if isinstance(config, VectorsConfig) and config.align_dim is not None:
-            align = Align(layout, config.align_dim)
-            layout = align.layout
-        model = kind(config, layout, num_tasks)
-        wiring = Wiring(config.refine, layout, model.streams, name)
-        return Flat(model, layout, histories=tuple(layouts.histories), first_order=split, align=align, wiring=wiring)
 
-    return build
+def _build(
+    model: Callable[[Any, Layout, int], FieldModel], config: Any, inputs: Inputs, layouts: Layouts, *, first_order: bool
+) -> Flat:
+    layout, num_tasks, name = joined_layout(layouts), len(inputs.tasks), f"model.name {config.name!r}"
+    if isinstance(config, VectorsConfig) and len(layout.names) < 2:
+        raise ConfigError(
+            f"{name} is a model of how fields interact, and there is "
+            f"{'one: ' + layout.names[0] if layout.names else 'none'}. Declare more under data.features, or set "
+            "model: {name: lr}."
+        )
+    split = FirstOrder(layout, num_tasks) if first_order else None
+    layout = layout if split is None else split.layout
+    align = None
+    if isinstance(config, VectorsConfig) and config.align_dim is not None:
+        align = Align(layout, config.align_dim)
+        layout = align.layout
+    built = model(config, layout, num_tasks)
+    wiring = Wiring(config.refine, layout, built.streams, name)
+    return Flat(built, layout, histories=tuple(layouts.histories), first_order=split, align=align, wiring=wiring)
 
 
 def with_table_dims(inputs: Inputs, config: Any) -> Inputs:

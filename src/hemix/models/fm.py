@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.models.flat import FieldModel, VectorsConfig
+from hemix.models.flat import FieldModel, VectorsConfig, flat
 from hemix.nn.fields import Fields, Layout, common_width
 from hemix.nn.pairwise import PairwiseProducts
 
@@ -31,3 +31,6 @@ class FM(FieldModel):
 
     def forward(self, fields: Mapping[str, Fields]) -> Float[Tensor, "N K"]:
         return self.pairs(fields["fields"].tokens()) + self.bias
+
+
+MODEL = flat(FMConfig, FM, paper="doi 10.1109/ICDM.2010.127", first_order="beside")

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
+from hemix.models.flat import flat
 from hemix.nn.fields import Fields, Layout
 
 
@@ -72,3 +73,6 @@ class GatedCross(nn.Module):
             gates.append(torch.sigmoid(gate(crossed)))
             crossed = torch.addcmul(crossed, x * (product(crossed) + bias), gates[-1])
         return crossed, gates
+
+
+MODEL = flat(GDCNConfig, GDCN, paper="arXiv 2311.04635")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.models.flat import FieldModel, FlatConfig
+from hemix.models.flat import FieldModel, FlatConfig, flat
 from hemix.nn.fields import Fields, Layout
 
 
@@ -31,3 +31,6 @@ class LR(FieldModel):
 
     def forward(self, fields: Mapping[str, Fields]) -> Float[Tensor, "N K"]:
         return fields["fields"].values.unflatten(1, (-1, len(self.bias))).sum(dim=1) + self.bias
+
+
+MODEL = flat(LRConfig, LR, paper="doi 10.1145/1242572.1242643", first_order="alone")

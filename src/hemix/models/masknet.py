@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from hemix.errors import ConfigError
-from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width
+from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout
 
@@ -105,3 +105,6 @@ class MaskBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "N W"], hidden: Float[Tensor, "N M"]) -> Float[Tensor, "N B"]:
         return self.dropout(torch.relu(self.norm(self.map(hidden * self.mask(x)))))
+
+
+MODEL = flat(MaskNetConfig, MaskNet, paper="arXiv 2102.07619")

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width
+from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout, common_width
@@ -116,3 +116,6 @@ class Compression(nn.Linear):
 
     def forward(self, input: Float[Tensor, "N F D"]) -> Float[Tensor, "N M D"]:
         return self.weight @ input
+
+
+MODEL = flat(WukongConfig, Wukong, paper="arXiv 2403.02545")

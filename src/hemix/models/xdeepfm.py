@@ -16,7 +16,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hemix.models.flat import DeepConfig, FieldModel, Width
+from hemix.models.flat import DeepConfig, FieldModel, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout, common_width
@@ -96,3 +96,6 @@ class CompressedInteraction(nn.Module):
                 onward, kept = onward.chunk(2, dim=2)
             pooled.append(kept.sum(dim=1))
         return torch.cat(pooled, dim=1)
+
+
+MODEL = flat(XDeepFMConfig, XDeepFM, paper="arXiv 1803.05170", first_order="beside")

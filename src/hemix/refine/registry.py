@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
@@ -19,22 +19,6 @@ from hemix.refine.gfrl import GFRL, GFRLConfig
 from hemix.refine.refiner import Refiner, RefinerConfig
 from hemix.refine.self_attention import SelfAtt, SelfAttConfig
 from hemix.refine.senet import SENET, SENETConfig
-
-RefineConfig = Annotated[
-    FENConfig
-    | SENETConfig
-    | FWNConfig
-    | DFENConfig
-    | DRMConfig
-    | VGateConfig
-    | BGateConfig
-    | SelfAttConfig
-    | TCEConfig
-    | PFFNConfig
-    | GFRLConfig
-    | FRNetConfig,
-    Field(discriminator="name"),
-]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +44,15 @@ REFINERS: dict[str, RefinerKind] = {
     "tce": RefinerKind(config=TCEConfig, build=TCE, paper="arXiv 2107.12025"),
     "vgate": RefinerKind(config=VGateConfig, build=Gate, paper="arXiv 2007.03519"),
 }
+
+if TYPE_CHECKING:
+    RefineConfig = RefinerConfig
+else:
+    RefineConfig = Annotated[
+        Union[tuple(kind.config for kind in REFINERS.values())],
+        Field(discriminator="name"),
+    ]
+"""The key `model.refine`: the settings of the module that its `name` says."""
 
 
 def build_refiner(config: RefinerConfig, layout: Layout) -> Refiner:

@@ -12,7 +12,10 @@ alone: each is computed once per request. What is the paper's, what is read from
 equations of every switch: docs/models/hemix.md. Parity test: tests/parity/test_hemix.py.
 """
 
+from hemix.models.backbone import ModelKind
 from hemix.models.hemix.config import PRESET_VALUES, PRESETS, HeMixConfig
 from hemix.models.hemix.model import HeMix
 
-__all__ = ["PRESETS", "PRESET_VALUES", "HeMix", "HeMixConfig"]
+MODEL = ModelKind(config=HeMixConfig, build=HeMix, paper="arXiv 2602.09387", histories="read")
+
+__all__ = ["MODEL", "PRESETS", "PRESET_VALUES", "HeMix", "HeMixConfig"]
