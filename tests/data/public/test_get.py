@@ -230,7 +230,14 @@ def test_a_tar_archive(tar, tmp_path, inside):
 
 def test_a_tar_archive_that_is_not_whole(tar, tmp_path, monkeypatch):
     whole = tarred(tmp_path / "official", "u.data", "u.user", "u.item")
-    for wrong in (whole[:150], whole[:-40], b"no archive", b"", whole[:20] + b"broken" + whole[26:]):
+    for wrong in (
+        whole[:150],
+        whole[:-40],
+        whole[:-8] + bytes(4) + whole[-4:],
+        b"no archive",
+        b"",
+        whole[:20] + b"broken" + whole[26:],
+    ):
         tar.write_bytes(wrong)
         with pytest.raises(InputError, match=r"ml\.tar\.gz is not a whole tar\.gz archive .* get it again"):
             get_dataset("small", tmp_path / "data")
@@ -282,6 +289,29 @@ def test_a_raw_file_is_linked_not_copied(small, tmp_path, monkeypatch):
     assert ratings(get_dataset("small", tmp_path / "other")) == RATINGS
     assert seen == [2, 1]
     assert (tmp_path / "data" / "u.data").stat().st_nlink == 1
+
+
+def test_what_a_killed_conversion_left_is_removed(small, web, packed, tmp_path):
+    web.files = packed
+    left = tmp_path / "data" / ".converting-abc"
+    left.mkdir(parents=True)
+    (left / "large").write_text("half a table")
+    get_dataset("small", tmp_path / "data")
+    assert not left.exists()
+
+
+def test_a_table_that_cannot_be_written(small, web, packed, tmp_path, monkeypatch):
+    web.files = packed
+
+    def convert(raw: Path, out: Path) -> None:
+        (out / "ratings.parquet").mkdir()
+        convert_100k(raw, out)
+
+    source = replace(small.sources[0], convert=convert)
+    monkeypatch.setitem(DATASETS, "small", replace(small, sources=(source,)))
+    with pytest.raises(InputError, match=r"u\.data could not be written as the table ratings: .* run the same command"):
+        get_dataset("small", tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
 
 
 def test_a_folder_keeps_one_data_set(small, web, packed, tmp_path):

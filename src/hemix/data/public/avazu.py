@@ -11,7 +11,7 @@ Avazu, "Click-Through Rate Prediction", Kaggle, 2014.
 
 from pathlib import Path
 
-from hemix.data.public.tables import Converter, columns_of, fail, flag, read_text
+from hemix.data.public.tables import Converter, check_gzip, columns_of, fail, flag, read_text
 
 NAMES = (
     "site_id",
@@ -41,6 +41,8 @@ HOUR_FORMAT = "%y%m%d%H"
 def convert_avazu(raw: Path, out: Path) -> None:
     """Table from `train.gz`, as published, or `train` (24 columns cut at commas, a header line). Raises InputError."""
     path = next((raw / name for name in NAMES_OF_FILE if (raw / name).exists()), raw / NAMES_OF_FILE[0])
+    if path.suffix == ".gz" and path.exists():
+        check_gzip(path)
     reader = read_text(path, columns_of(path, COLUMNS), delimiter=",", header=True)
     refused = fail("hour must be written YYMMDDHH, it is", "hour")
     # strptime takes a single digit for the hour, too.

@@ -20,6 +20,7 @@ from hemix.errors import InputError, unknown_name
 
 RAW_FOLDER = "raw"
 RECORD = "source.json"
+CONVERTING = ".converting-"
 MAX_MEMBER_BYTES = 16 * 2**30
 """The largest member of a published archive, Criteo's training file, has 11 GB."""
 
@@ -84,7 +85,7 @@ def _obtain(dataset: Dataset, directory: Path, progress: Progress) -> tuple[Sour
 
 def _placed(file: RemoteFile, directory: Path) -> Path | None:
     for path in (directory / RAW_FOLDER / file.name, directory / file.name):
-        if path.exists():
+        if path.is_file():
             return path
     return None
 
@@ -116,7 +117,9 @@ def _by_hand(dataset: Dataset, directory: Path, problems: list[str]) -> str:
 
 def _convert(dataset: Dataset, source: Source, files: list[Path], directory: Path) -> None:
     """Write tables beside the final place and move them there when all are right; `source.json` comes last."""
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".converting-") as folder:
+    for leftover in directory.glob(f"{CONVERTING}*"):  # of a process that was killed: as large as the data
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=CONVERTING) as folder:
         raw, out = Path(folder) / "raw", Path(folder) / "out"
         raw.mkdir()
         out.mkdir()
@@ -172,12 +175,15 @@ def _unpack_zip(archive: Path, members: list[str], raw: Path) -> None:
 
 def _unpack_tar(archive: Path, members: list[str], raw: Path) -> None:
     """In one pass: looking for a member by its name would unpack all that stands before it twice."""
-    with tarfile.open(archive, "r:gz") as opened:
-        for info in opened:
-            name = info.name.removeprefix("./")
-            if name in members and info.isreg() and (packed := opened.extractfile(info)) is not None:
-                with packed, _target(archive, name, info.size, raw).open("wb") as stream:
-                    shutil.copyfileobj(packed, stream, CHUNK_BYTES)
+    with gzip.open(archive) as whole:
+        with tarfile.open(fileobj=whole, mode="r|", bufsize=CHUNK_BYTES) as opened:
+            for info in opened:
+                name = info.name.removeprefix("./")
+                if name in members and info.isreg() and (packed := opened.extractfile(info)) is not None:
+                    with packed, _target(archive, name, info.size, raw).open("wb") as stream:
+                        shutil.copyfileobj(packed, stream, CHUNK_BYTES)
+        while whole.read(CHUNK_BYTES):  # the checksum stands at the very end
+            continue
 
 
 def _target(archive: Path, member: str, size: int, raw: Path) -> Path:

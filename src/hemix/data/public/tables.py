@@ -9,8 +9,10 @@ from pathlib import Path
 
 import duckdb
 
+from hemix.data.public.dataset import CHUNK_BYTES
 from hemix.errors import InputError
 
+DAMAGED_GZIP = (gzip.BadGzipFile, zlib.error, EOFError)
 MAX_HEADER = 10_000
 """Characters of a header line: what is longer is no header."""
 
@@ -38,6 +40,16 @@ def read_text(
     )
 
 
+def check_gzip(path: Path) -> None:
+    """Read a .gz file to its end and compare its checksum, which DuckDB does not. Raises InputError."""
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(CHUNK_BYTES):
+                continue
+    except DAMAGED_GZIP as error:
+        raise _not_whole(path, error) from None
+
+
 def columns_of(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
     """`columns` in the order of the file's header, which must name these and no others. Raises InputError.
 
@@ -49,7 +61,7 @@ def columns_of(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
     try:
         with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
             names = next(csv.reader([stream.readline(MAX_HEADER)]), [])
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except DAMAGED_GZIP as error:
         raise _not_whole(path, error) from None
     missing = [name for name in columns if name not in names]
     unknown = [name for name in names if name not in columns]
@@ -85,7 +97,7 @@ class Converter:
     def write(self, table: str, query: str, raw: Path) -> None:
         """Write the result of `query`, which reads the file `raw`, to `<table>.parquet`.
 
-        Raises InputError with the file and, where DuckDB knows it, the line.
+        Raises InputError with the file and, where DuckDB knows it, the line; also where the disk is full.
         """
         if not raw.exists():
             raise InputError(f"{raw.name} is missing: the published data set has this file.")
@@ -96,10 +108,11 @@ class Converter:
             self.connection.execute(f"COPY ({query}) TO {text_literal(target)} (FORMAT parquet, COMPRESSION zstd)")
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise InputError(f"{raw.name} is not in its published format: {_explain(error)}") from None
-        except duckdb.IOException as error:
-            if raw.suffix != ".gz" or "GZIP" not in str(error):
-                raise
-            raise _not_whole(raw, error) from None
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise InputError(
+                f"{raw.name} could not be written as the table {table}: {str(error).splitlines()[0]}. Nothing was "
+                "kept: see whether the disk has space, then run the same command again."
+            ) from None
 
     def count(self, table: str) -> int:
         """Rows of a table that was written."""
