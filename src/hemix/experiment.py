@@ -14,9 +14,8 @@ from hemix.config import Config, parse_config
 from hemix.config_file import read_experiment_values
 from hemix.errors import suggestion
 from hemix.evaluate.evaluator import EvaluateConfig
-from hemix.models import ModelConfig
+from hemix.models import MODELS, ModelConfig
 from hemix.models.hemix import HeMixConfig
-from hemix.models.lr import LRConfig
 from hemix.objectives import CL4CTRConfig, ESMMConfig, LogLossConfig, ObjectiveConfig
 from hemix.schema import DataConfig
 from hemix.training.config import REGRESSION_METRICS, RESUMABLE_KEYS, TrainConfig
@@ -113,8 +112,10 @@ def _check_esmm(objective: ESMMConfig, data: DataConfig) -> None:
 
 
 def _check_cl4ctr(objective: CL4CTRConfig, model: ModelConfig, train: TrainConfig) -> None:
-    if isinstance(model, LRConfig):
-        raise ValueError("objective cl4ctr compares vectors of values, and model 'lr' has none; choose another model")
+    if MODELS[model.name].first_order == "alone":
+        raise ValueError(
+            f"objective cl4ctr compares vectors of values, and model {model.name!r} has none; choose another model"
+        )
     if objective.scope == "table" and train.table_optimizer != "adam":
         raise ValueError(
             "objective.scope 'table' gives every row of a table a gradient, which train.table_optimizer "

@@ -12,7 +12,7 @@ from torch import Tensor
 from conformance.rankers import CONFIGS, HEMIX, perturbed_ranker
 from factories import make_batch, make_inputs, take_candidates, take_requests
 from hemix.batch import Batch, Columns, History, Inputs
-from hemix.models import ModelConfig
+from hemix.models import MODELS, ModelConfig
 from hemix.objectives import LogLossConfig, build_objective
 from hemix.ranker import Ranker, build_ranker
 from hemix.training.optimizers import RowwiseAdagrad
@@ -222,9 +222,9 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
     return float((logits[clicked][:, None] > logits[~clicked]).float().mean())
 
 
-LEARNERS = ["hemix", "dlrm", "dlrm, attention", "din", "fm", "deepfm", "dcn", "dcnv2", "gdcn", "gdcn, cross", "xdeepfm"]
-LEARNERS += ["autoint", "autoint, deep", "afn", "masknet", "masknet, serial", "finalmlp", "wukong"]
-"""All but LR, which has no interaction to learn, and one form of each."""
+LEARNERS = [name for name in CONFIGS if name in MODELS and name != "lr"]
+LEARNERS += ["dlrm, attention", "gdcn, cross", "autoint, deep", "masknet, serial"]
+"""Every model but LR, which has no interaction to learn, and some in two forms."""
 
 
 @pytest.mark.parametrize("name", LEARNERS)

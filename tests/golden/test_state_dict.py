@@ -13,6 +13,8 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_names_and_shapes(name: str) -> None:
-    expected = (HERE / f"state_dict_{name.replace(', ', '_').replace(' ', '_')}.txt").read_text(encoding="utf-8")
+    path = HERE / f"state_dict_{name.replace(', ', '_').replace(' ', '_')}.txt"
     state = build_ranker(make_inputs(), CONFIGS[name], seed=0).state_dict()
-    assert [f"{key} {tuple(value.shape)}" for key, value in state.items()] == expected.splitlines()
+    found = [f"{key} {tuple(value.shape)}" for key, value in state.items()]
+    assert path.exists(), f"write the weights of {name!r} into {path}:\n" + "\n".join(found)
+    assert found == path.read_text(encoding="utf-8").splitlines()
