@@ -8,6 +8,7 @@ from torch import Tensor
 from factories import make_batch
 from hemix.batch import Batch, Inputs
 from hemix.models import ModelConfig
+from hemix.models.flat import FieldModel
 from hemix.ranker import Ranker, build_ranker
 from parity.naive import Parameters
 
@@ -62,3 +63,28 @@ def batch_of(inputs: Inputs, name: str) -> Batch:
     counts: Sequence[int] = BATCHES[name]["counts"]
     lengths = BATCHES[name].get("lengths")
     return make_batch(inputs, counts=counts, lengths=lengths, seed=3, dtype=torch.float64)
+
+
+def assert_equation(
+    model: FieldModel,
+    score: Callable[[Sequence[Tensor]], Tensor],
+    naive: Callable[[Parameters, Sequence[Tensor]], Tensor],
+    inputs: Sequence[Tensor],
+) -> None:
+    """Logits of a flat model alone, and gradients of every parameter and stream; no parameter is at its start value.
+
+    `inputs` are what the streams read, in float64; `naive` gets copies of them.
+    """
+    random = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+    others = [value.detach().clone().requires_grad_() for value in inputs]
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
+    logits, expected = score(inputs), naive(leaves, others)
+    torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-11)
+    mix = torch.randn(logits.shape, generator=random, dtype=torch.float64)
+    found = torch.autograd.grad((logits * mix).sum(), [*model.parameters(), *inputs])
+    wanted = torch.autograd.grad((expected * mix).sum(), [*leaves.values(), *others])
+    for name, one, other in zip([*leaves, *model.streams], found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10, msg=name)
