@@ -22,8 +22,8 @@ COSTS: dict[str, Callable[[Mapping[str, float]], str]] = {
 }
 """Columns of what a system costs, from the figures of a probe."""
 MEASURED = (
-    "Rows/s and p50 (one request with 500 candidates, histories at their greatest length) on one thread, measured "
-    "alone before the runs."
+    "Rows/s and p50 (one request with 500 candidates, histories at their greatest length) on one thread, with nothing "
+    "beside it."
 )
 
 
