@@ -15,6 +15,7 @@ BENCHMARKS = (
     "bench_memory.py",
     "bench_world.py",
     "bench_explain.py",
+    "bench_dropout.py",
 )
 
 

@@ -85,7 +85,11 @@ def test_masks_hide_a_share_of_what_they_group(mask: str, groups: int) -> None:
         assert (drawn == drawn[:, :1]).all()
 
 
-def test_without_masks_both_views_differ_by_their_projection_only() -> None:
+@pytest.mark.parametrize("at_once", [1024, 2])
+def test_without_masks_both_views_differ_by_their_projection_only(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemix.objectives.cl4ctr.ROWS_AT_ONCE", at_once)
     objective, _ = objective_and_ranker(FMConfig(embedding_dim=8), mask_share=0.0)
     objective.eval()
     x = random_numbers(5, 6, 8).float()

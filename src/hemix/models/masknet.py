@@ -23,6 +23,7 @@ from torch.nn.functional import layer_norm
 from hemix.errors import ConfigError
 from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.deep import DeepNetwork
+from hemix.nn.dropout import FastDropout
 from hemix.nn.fields import Fields, Layout
 
 
@@ -101,7 +102,7 @@ class MaskBlock(nn.Module):
         self.mask = nn.Sequential(nn.Linear(width, aggregation), nn.ReLU(), nn.Linear(aggregation, masked))
         self.map = nn.Linear(masked, config.block_dim, bias=False)
         self.norm = nn.LayerNorm(config.block_dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "N W"], hidden: Float[Tensor, "N M"]) -> Float[Tensor, "N B"]:
         return self.dropout(torch.relu(self.norm(self.map(hidden * self.mask(x)))))

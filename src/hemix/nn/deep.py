@@ -6,6 +6,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hemix.nn.dropout import FastDropout
+
 
 class RowBatchNorm(nn.BatchNorm1d):
     """Batch norm that takes a batch of one row, by its running statistics: alone it has no variance."""
@@ -32,6 +34,6 @@ class DeepNetwork(nn.Sequential):
             linear = nn.Linear(before, after)
             nn.init.xavier_uniform_(linear.weight)
             layers += [linear, RowBatchNorm(after)] if batch_norm else [linear]
-            layers += [nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.ReLU(), FastDropout(dropout)]
         super().__init__(*layers)
         self.width = [in_features, *hidden][-1]

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from hemix.batch import Batch, FieldSpec
 from hemix.config import Config
 from hemix.errors import ConfigError
+from hemix.nn.dropout import FastDropout
 from hemix.nn.embedding import FeatureEmbedding
 from hemix.nn.fields import Layout, common_width
 from hemix.nn.first_order import FirstOrderEmbedding
@@ -39,6 +40,8 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 SMALLEST_NORM = 1e-8
+ROWS_AT_ONCE = 1024
+"""In the encoder: few enough for a layer's numbers to stay in the cache of a core."""
 
 
 class CL4CTRConfig(Config):
@@ -87,6 +90,7 @@ class CL4CTR(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, config.num_heads, config.feedforward_dim, config.dropout, batch_first=True
         )
+        layer.dropout, layer.dropout1, layer.dropout2 = (FastDropout(config.dropout) for _ in range(3))
         self.encoder = nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
         self.projections = nn.ModuleList([nn.Linear(num_fields * width, width) for _ in range(2)])
 
@@ -107,8 +111,12 @@ class CL4CTR(nn.Module):
 
     def contrast(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, ""]:
         """Mean squared distance of two masked views of each row."""
+        sums = [self._distance(rows) for rows in x.split(ROWS_AT_ONCE)]
+        return torch.stack(sums).sum() / len(x)
+
+    def _distance(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, ""]:
         one, other = (projection(self.encoder(x * self.draw_mask(x)).flatten(1)) for projection in self.projections)
-        return (one - other).square().sum(dim=1).mean()
+        return (one - other).square().sum()
 
     def draw_mask(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, "N F D"]:
         """Zeros and ones; what is kept is not scaled up."""

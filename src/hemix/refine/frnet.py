@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hemix.nn.cost import pair_products, products
 from hemix.nn.deep import RowBatchNorm
+from hemix.nn.dropout import FastDropout
 from hemix.refine.refiner import Dropout, Refiner, RefinerConfig, Width
 
 
@@ -67,7 +68,7 @@ class InformationUnit(nn.Module):
         layers: list[nn.Module] = []
         before = num_fields * width
         for after in config.hidden:
-            layers += [_xavier(before, after), RowBatchNorm(after), nn.PReLU(), nn.Dropout(config.dropout)]
+            layers += [_xavier(before, after), RowBatchNorm(after), nn.PReLU(), FastDropout(config.dropout)]
             before = after
         last = nn.PReLU() if config.last_activation == "prelu" else nn.ReLU()
         self.code = nn.Sequential(*layers, _xavier(before, width), last)
