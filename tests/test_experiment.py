@@ -71,7 +71,10 @@ def test_hashes(file: Path) -> None:
         ("data.features.request.0.dimm=3", r"unknown key 'data\.features\.request\.0\.dimm'\. Did you mean 'dim'\?"),
         ("train.optimizer.lr=-1", r"train\.optimizer\.lr: Input should be greater than 0 \(got -1\)"),
         ("train.epochs=x", r"train\.epochs: .*valid integer.*got 'x'"),
-        ("train.schedule.kind=linaer", r"train\.schedule\.kind: Input should be 'constant', 'linear' or 'cosine'"),
+        (
+            "train.schedule.kind=linaer",
+            r"kind: Input should be 'constant', 'linear' or 'cosine' \(got 'linaer'\)\. Did you mean 'linear'",
+        ),
         ("model.name=dinn", r"model\.name: unknown 'dinn'; available: .*\. Did you mean 'din'\?"),
         ("model={}", r"model: needs the key 'name', which says what it is"),
         ("data.features.request.0.kind=categoric", r"unknown 'categoric'; available: .*Did you mean 'categorical'"),

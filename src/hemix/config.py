@@ -1,5 +1,6 @@
 """The root of all configuration, and errors that a person can act on."""
 
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -65,7 +66,15 @@ def _explain(schema: dict[str, Any], problem: Any) -> str:
     shown = repr(problem["input"])
     if not path:
         return message
-    return f"{path}: {message} (got {shown if len(shown) <= 80 else shown[:77] + '...'})"
+    hint = _near_value(problem)
+    return f"{path}: {message} (got {shown if len(shown) <= 80 else shown[:77] + '...'}){hint and f'.{hint}'}"
+
+
+def _near_value(problem: Any) -> str:
+    """A suggestion where one of some texts is expected, and another text was given."""
+    if problem["type"] != "literal_error" or not isinstance(problem["input"], str):
+        return ""
+    return suggestion(problem["input"], re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
 
 
 def _known_keys(schema: dict[str, Any], path: tuple[Any, ...]) -> set[str]:
