@@ -15,6 +15,7 @@ from hemix.models.finalmlp import FinalMLPConfig
 from hemix.models.fm import FMConfig
 from hemix.models.gdcn import GDCNConfig
 from hemix.models.hemix import HeMixConfig
+from hemix.models.interformer import InterFormerConfig
 from hemix.models.lr import LRConfig
 from hemix.models.masknet import MaskNetConfig
 from hemix.models.wukong import WukongConfig
@@ -38,6 +39,9 @@ HEMIX = HeMixConfig(
     num_fixed_global=2,
     num_fixed_real_time=2,
     tower_hidden=(16,),
+)
+INTERFORMER = InterFormerConfig(
+    embedding_dim=8, num_summaries=3, interaction_hidden=(16,), cross_rank=4, hidden=(32,), cross_layers=1
 )
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
@@ -115,6 +119,10 @@ CONFIGS: dict[str, ModelConfig] = {
     "fm, refined": FMConfig(embedding_dim=8, refine=FRNetConfig(attention_dim=4, hidden=(16,), dropout=0.0)),
     "deepfm, refined apart": DeepFMConfig(
         embedding_dim=8, hidden=(32,), dropout=0.0, refine=GFRLConfig(wiring="separate", hidden=(16,), dropout=0.0)
+    ),
+    "interformer": INTERFORMER,
+    "interformer, printed": INTERFORMER.model_copy(
+        update={"residual": False, "interaction": "dcnv2", "fusion": "merge"}
     ),
     "hemix, refined": HEMIX.model_copy(update={"num_blocks": 1, "refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
     "din, refined": DINConfig(embedding_dim=8, hidden=(16,), attention_hidden=(16,), refine=DRMConfig()),

@@ -13,6 +13,7 @@ from hemix.models.dlrm import DLRM
 from hemix.models.flat import Flat
 from hemix.models.hemix import HeMix
 from hemix.models.histories import under
+from hemix.models.interformer import InterFormer
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
@@ -73,6 +74,8 @@ def test_weights_give_the_answers(ranker: Ranker) -> None:
     """The explicit weights times the values are what the forward pass takes from the history, to 1e-5."""
     backbone, state, candidate, ragged, _ = steps(ranker)
     assert isinstance(backbone, Attentive)
+    if isinstance(backbone, InterFormer):
+        pytest.skip("its answers are of all places of a sequence: tests/models/test_interformer.py")
     maps = backbone.attention(state, candidate, ragged)
     if isinstance(backbone, HeMix):
         assert {(found.history, found.kind) for found in maps} == {

@@ -1,6 +1,7 @@
 """Costs by formula against torch's counter, which watches the model run; what moves them, and by how much."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,15 +16,24 @@ from hemix.models import MODELS, ModelConfig
 from hemix.models.din import DINConfig
 from hemix.models.dlrm import DLRMConfig
 from hemix.models.hemix import PRESETS, HeMixConfig
+from hemix.models.interformer import InterFormerConfig
 from hemix.nn.cost import Cost
 from hemix.ranker import Ranker, build_ranker
 from hemix_switches import SWITCHES, switched
 
 CANDIDATES = (2, 5)
+INTERFORMER: dict[str, Any] = {"embedding_dim": 8, "interaction_hidden": (5,), "hidden": (6,), "cross_rank": 3}
 OTHERS: dict[str, ModelConfig] = {
     "no histories": HeMixConfig(global_history=None, real_time_history=None, token_dim=16),
     "one history": HeMixConfig(real_time_history=None, token_dim=16),
     "din, deep": DINConfig(embedding_dim=4, attention_hidden=(6, 3), hidden=(9, 5), tower_hidden=(4,)),
+    "interformer, networks": InterFormerConfig(
+        **INTERFORMER, personal="mlp", aggregation="mlp", interaction="dot", fusion="merge", tower_hidden=(4,)
+    ),
+    "interformer, attention": InterFormerConfig(**INTERFORMER, aggregation="attention", gating="none", dhen_layers=2),
+    "interformer, apart": InterFormerConfig(**INTERFORMER, flow="sep", aggregation="mean", interaction="dcnv2"),
+    "interformer, sole": InterFormerConfig(**INTERFORMER, flow="sole", self_attention=False),
+    "interformer, no history": InterFormerConfig(**INTERFORMER, histories=(), personal="none"),
     "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
 }
 

@@ -19,6 +19,7 @@ NAMES = (
     "fm",
     "gdcn",
     "hemix",
+    "interformer",
     "lr",
     "masknet",
     "wukong",

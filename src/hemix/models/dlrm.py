@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from hemix.batch import FieldSpec, HistorySpec, Inputs
+from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
+from hemix.models.number_fields import NumberSplit, one_width
 from hemix.nn.cost import Cost, products
-from hemix.nn.fields import Fields, Layout, Layouts, State, common_width
+from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
@@ -74,9 +75,11 @@ class DLRM(nn.Module):
         super().__init__()
         self._config = config
         self._names = tuple(history.name for history in inputs.histories)
-        self._request = _Split(inputs.request, layouts.request)
-        self._candidate = _Split(inputs.candidate, layouts.candidate)
-        self._width = _one_width([self._request.vectors, self._candidate.vectors, *layouts.histories.values()])
+        self._request = NumberSplit(inputs.request, layouts.request)
+        self._candidate = NumberSplit(inputs.candidate, layouts.candidate)
+        self._width = one_width(
+            [self._request.vectors, self._candidate.vectors, *layouts.histories.values()], "model.name 'dlrm'"
+        )
         self._attention: dict[str, TargetAttention] = {}
         if config.history_pooling == "target_attention":
             for history in inputs.histories:
@@ -152,20 +155,6 @@ class DLRM(nn.Module):
         )
         mlps = products(self.rest) + (products(self.bottom) if self.bottom is not None else 0)
         return attention + pairs + self.first.cost() + Cost(per_candidate=mlps)
-
-
-class _Split:
-    """The fields of one side that are vectors, and the names of those that are raw numbers."""
-
-    def __init__(self, fields: tuple[FieldSpec, ...], layout: Layout) -> None:
-        self.numbers = tuple(field.name for field in fields if field.kind == "number")
-        self.vectors = layout.select([name for name in layout.names if name not in self.numbers])
-
-
-def _one_width(layouts: list[Layout]) -> int:
-    names = tuple(name for layout in layouts for name in layout.names)
-    widths = tuple(width for layout in layouts for width in layout.widths)
-    return common_width(Layout(names=names, widths=widths), "model.name 'dlrm'")
 
 
 def _pairs(count: int) -> Int[Tensor, " P"]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Activation = Literal["relu", "prelu", "dice"]
+Activation = Literal["relu", "prelu", "dice", "swish"]
 
 
 class Dice(nn.Module):
@@ -44,6 +44,8 @@ def build_activation(kind: Activation, num_channels: int) -> nn.Module:
     match kind:
         case "relu":
             return nn.ReLU()
+        case "swish":
+            return nn.SiLU()
         case "prelu":
             return nn.PReLU(num_channels, init=0.25)
         case "dice":
