@@ -9,6 +9,7 @@ from hemix.models.autoint import AutoIntConfig
 from hemix.models.dcn import DCNConfig
 from hemix.models.dcnv2 import DCNv2Config
 from hemix.models.deepfm import DeepFMConfig
+from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
 from hemix.models.dlrm import DLRMConfig
 from hemix.models.finalmlp import FinalMLPConfig
@@ -51,6 +52,9 @@ CONFIGS: dict[str, ModelConfig] = {
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), history_pooling="target_attention"
     ),
     "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
+    "dien": DIENConfig(embedding_dim=8, hidden_dim=12, hidden=(32, 16)),
+    "dien, aigru": DIENConfig(embedding_dim=8, hidden_dim=12, hidden=(16,), evolution="aigru"),
+    "dien, gru": DIENConfig(embedding_dim=8, hidden=(16,), evolution="gru"),
     "hemix, ple": HEMIX.model_copy(update={"num_blocks": 1, "towers": PLEConfig(expert_hidden=(16,))}),
     "hemix, crosses": HEMIX.model_copy(update={"history_crosses": True}),
     "hemix, merged": HEMIX.model_copy(

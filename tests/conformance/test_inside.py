@@ -8,6 +8,7 @@ from conformance.rankers import CONFIGS
 from factories import make_batch, make_inputs
 from hemix.models import Attentive, Backbone, Residual
 from hemix.models.backbone import AttentionMap
+from hemix.models.dien import DIEN
 from hemix.models.din import DIN
 from hemix.models.dlrm import DLRM
 from hemix.models.flat import Flat
@@ -93,6 +94,9 @@ def test_weights_give_the_answers(ranker: Ranker) -> None:
 def values_by(backbone: object, found: AttentionMap, encoded: State, ragged: Ragged) -> Tensor:
     if isinstance(backbone, DIN | DLRM):
         return (found.weights[:, :, 0] @ ragged.spread(encoded["events"])).double()
+    if isinstance(backbone, DIEN):
+        weights = found.weights[:, 0, 0].to(encoded["evolving"].dtype)
+        return backbone._interests[found.history].evolve(weights, encoded, ragged)[:, None]
     assert isinstance(backbone, HeMix)
     group = next(group for group, name in backbone._history.items() if name == found.history)
     heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))

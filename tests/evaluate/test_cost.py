@@ -13,6 +13,7 @@ from factories import make_batch, make_inputs
 from hemix.batch import Inputs
 from hemix.evaluate.cost import model_cost
 from hemix.models import MODELS, ModelConfig
+from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
 from hemix.models.dlrm import DLRMConfig
 from hemix.models.hemix import PRESETS, HeMixConfig
@@ -34,6 +35,7 @@ OTHERS: dict[str, ModelConfig] = {
     "interformer, apart": InterFormerConfig(**INTERFORMER, flow="sep", aggregation="mean", interaction="dcnv2"),
     "interformer, sole": InterFormerConfig(**INTERFORMER, flow="sole", self_attention=False),
     "interformer, no history": InterFormerConfig(**INTERFORMER, histories=(), personal="none"),
+    "dien, agru": DIENConfig(embedding_dim=4, evolution="agru", hidden=(9, 5), tower_hidden=(4,)),
     "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
 }
 
@@ -93,7 +95,7 @@ def test_user_only_queries_cost_a_candidate_nothing() -> None:
 
 
 def test_no_events_no_attention() -> None:
-    for config in (HeMixConfig(), DINConfig(), DLRMConfig(history_pooling="target_attention")):
+    for config in (HeMixConfig(), DINConfig(), DIENConfig(), DLRMConfig(history_pooling="target_attention")):
         assert model_cost(longer(make_inputs(), 0), config).per_candidate > 0
 
 

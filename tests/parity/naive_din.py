@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from hemix.batch import Batch, Inputs
+from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
 from parity.naive import NaiveFields, Parameters, joined, linear, request_of
 from parity.naive_attention import pooled
@@ -30,7 +31,12 @@ def score(parameters: Parameters, config: DINConfig, inputs: Inputs, batch: Batc
             width = sum(fields.widths.get(field.table or "", config.embedding_dim) for field in history.fields)
             parts.append(torch.cat(found) if found else parts[0].new_zeros(width))
         rows.append(torch.cat(parts))
-    x = torch.stack([linear(parameters, "backbone.first.linear", row) for row in rows])
+    return layers(parameters, config, torch.stack(rows), training=training)
+
+
+def layers(parameters: Parameters, config: DINConfig | DIENConfig, x: Tensor, *, training: bool) -> Tensor:
+    """The MLP over all fields, whose first layer is not split, and one linear map to the logits."""
+    x = torch.stack([linear(parameters, "backbone.first.linear", row) for row in x])
     x = _activated(parameters, config, "backbone.rest.0", x, training=training)
     for layer in range(len(config.hidden) - 1):
         x = torch.stack([linear(parameters, f"backbone.rest.1.{2 * layer}", row) for row in x])
@@ -38,7 +44,9 @@ def score(parameters: Parameters, config: DINConfig, inputs: Inputs, batch: Batc
     return torch.stack([linear(parameters, "backbone.rest.2", row) for row in x])
 
 
-def _activated(parameters: Parameters, config: DINConfig, name: str, x: Tensor, *, training: bool) -> Tensor:
+def _activated(
+    parameters: Parameters, config: DINConfig | DIENConfig, name: str, x: Tensor, *, training: bool
+) -> Tensor:
     if config.activation == "relu":
         return torch.clamp(x, min=0)
     if config.activation == "prelu":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from hemix.models.backbone import Attentive, Backbone, Gated, ModelKind, ModelSettings, Residual
+from hemix.models.backbone import Attentive, Backbone, Gated, ModelKind, ModelSettings, Residual, Sequential
 
 NAMES = (
     "afn",
@@ -13,6 +13,7 @@ NAMES = (
     "dcn",
     "dcnv2",
     "deepfm",
+    "dien",
     "din",
     "dlrm",
     "finalmlp",
@@ -48,4 +49,5 @@ __all__ = [
     "ModelKind",
     "ModelSettings",
     "Residual",
+    "Sequential",
 ]

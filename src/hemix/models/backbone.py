@@ -1,7 +1,7 @@
 """What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
-It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`. Each file
-of a model ends with its `ModelKind`, by the name `MODEL`.
+It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`, and
+`Sequential` for objectives that learn from it. Each file of a model ends with its `ModelKind`, by the name `MODEL`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +77,19 @@ class ModelKind:
     """How it wants the number fields of request and candidate."""
     first_order: Literal["beside", "alone"] | None = None
     """Whether every value has a weight of its own beside its vector, or in its place."""
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """A model that reads a history event by event, and can be asked what it knows after each of them."""
+
+    def state_widths(self) -> Mapping[str, int]:
+        """Of each history that it reads so: the width of these states."""
+        ...
+
+    def event_states(self, name: str, state: State) -> Float[Tensor, "R T H"]:
+        """What is known after each event of the history `name`, from its encoded form; no later event is in it."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hemix.batch import Inputs
-from hemix.models.backbone import AttentionMap, Attentive, Backbone, Crossing, Gate, Gated, Residual, Update
+from hemix.models.backbone import AttentionMap, Attentive, Backbone, Crossing, Gate, Gated, Residual, Sequential, Update
 from hemix.models.flat import joined_layout
 from hemix.nn.cost import Cost
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -75,6 +75,15 @@ class Refined(nn.Module):
         if not isinstance(self.model, Residual):
             return ()
         return self.model.updates(state, self.refined(state, candidate, ragged), ragged)
+
+    def state_widths(self) -> Mapping[str, int]:
+        """See `Sequential`; nothing if the backbone behind does not read event by event."""
+        return self.model.state_widths() if isinstance(self.model, Sequential) else {}
+
+    def event_states(self, name: str, state: State) -> Float[Tensor, "R T H"]:
+        """See `Sequential`: of the histories that `state_widths` names."""
+        assert isinstance(self.model, Sequential)
+        return self.model.event_states(name, state)
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """The backbone behind, and the module per candidate."""

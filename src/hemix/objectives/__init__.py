@@ -11,10 +11,11 @@ from hemix.objectives.cl4ctr import CL4CTR, CL4CTRConfig
 from hemix.objectives.esmm import ESMM, ESMMConfig
 from hemix.objectives.log_loss import LogLoss, LogLossConfig
 from hemix.objectives.loss import Loss
+from hemix.objectives.next_event import NextEvent, NextEventConfig
 from hemix.ranker import Ranker
 
-ObjectiveConfig = Annotated[LogLossConfig | ESMMConfig | CL4CTRConfig, Field(discriminator="name")]
-Objective = LogLoss | ESMM | CL4CTR
+ObjectiveConfig = Annotated[LogLossConfig | ESMMConfig | CL4CTRConfig | NextEventConfig, Field(discriminator="name")]
+Objective = LogLoss | ESMM | CL4CTR | NextEvent
 
 
 def build_objective(config: ObjectiveConfig, ranker: Ranker) -> Objective:
@@ -26,6 +27,8 @@ def build_objective(config: ObjectiveConfig, ranker: Ranker) -> Objective:
             return ESMM(config, ranker.inputs)
         case CL4CTRConfig():
             return CL4CTR(config, ranker)
+        case NextEventConfig():
+            return NextEvent(config, ranker)
 
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "LogLoss",
     "LogLossConfig",
     "Loss",
+    "NextEvent",
+    "NextEventConfig",
     "Objective",
     "ObjectiveConfig",
     "build_objective",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -44,8 +45,12 @@ class LogLoss(nn.Module):
 
     def forward(self, ranker: Ranker, batch: Batch) -> Loss:
         """Raises ConfigError if the batch has no labels."""
+        return self.of(ranker(batch), batch)
+
+    def of(self, outputs: Float[Tensor, "N K"], batch: Batch) -> Loss:
+        """The same for outputs that are there already."""
         labels = task_labels(batch, len(self._tasks))
-        means = weighted_means(row_losses(self._tasks, ranker(batch), labels), labels, batch.weights)
+        means = weighted_means(row_losses(self._tasks, outputs, labels), labels, batch.weights)
         names = [task.name for task in self._tasks]
         return Loss(total=(self.task_weights * means).sum(), parts=dict(zip(names, means.detach(), strict=True)))
 
