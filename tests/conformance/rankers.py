@@ -17,6 +17,7 @@ from hemix.models.fm import FMConfig
 from hemix.models.gdcn import GDCNConfig
 from hemix.models.hemix import HeMixConfig
 from hemix.models.interformer import InterFormerConfig
+from hemix.models.longer import LONGERConfig
 from hemix.models.lr import LRConfig
 from hemix.models.masknet import MaskNetConfig
 from hemix.models.wukong import WukongConfig
@@ -43,6 +44,16 @@ HEMIX = HeMixConfig(
 )
 INTERFORMER = InterFormerConfig(
     embedding_dim=8, num_summaries=3, interaction_hidden=(16,), cross_rank=4, hidden=(32,), cross_layers=1
+)
+LONGER = LONGERConfig(
+    embedding_dim=8,
+    token_dim=16,
+    num_heads=2,
+    merge_size=2,
+    recent_queries=3,
+    num_layers=1,
+    ffn_expansion=2,
+    hidden=(32, 16),
 )
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
@@ -88,6 +99,10 @@ CONFIGS: dict[str, ModelConfig] = {
     "dlrm, mmoe": DLRMConfig(
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), towers=MMoEConfig(expert_hidden=(16,))
     ),
+    "longer": LONGER,
+    "longer, learnable": LONGER.model_copy(
+        update={"query_kind": "learnable", "query_mean": True, "pooling": "mean", "inner_layers": 0}
+    ),
     "lr": LRConfig(),
     "fm": FMConfig(embedding_dim=8),
     "deepfm": DeepFMConfig(embedding_dim=8, hidden=(32, 16), dropout=0.0),
@@ -129,6 +144,7 @@ CONFIGS: dict[str, ModelConfig] = {
         update={"residual": False, "interaction": "dcnv2", "fusion": "merge"}
     ),
     "hemix, refined": HEMIX.model_copy(update={"num_blocks": 1, "refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
+    "longer, refined": LONGER.model_copy(update={"refine": DRMConfig()}),
     "din, refined": DINConfig(embedding_dim=8, hidden=(16,), attention_hidden=(16,), refine=DRMConfig()),
 }
 CONFIGS |= {name: MODELS[name].config() for name in sorted(set(MODELS) - {config.name for config in CONFIGS.values()})}

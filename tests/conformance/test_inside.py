@@ -15,6 +15,7 @@ from hemix.models.flat import Flat
 from hemix.models.hemix import HeMix
 from hemix.models.histories import under
 from hemix.models.interformer import InterFormer
+from hemix.models.longer import LONGER
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
@@ -82,16 +83,21 @@ def test_weights_give_the_answers(ranker: Ranker) -> None:
         assert {(found.history, found.kind) for found in maps} == {
             (name, kind) for name in LENGTHS for kind in kinds(backbone)
         }
-    merged = isinstance(backbone, HeMix) and backbone.config.merge_histories
+    merged = isinstance(backbone, LONGER) or (isinstance(backbone, HeMix) and backbone.config.merge_histories)
     for found in maps:
         parts = [other for other in maps if other.kind == found.kind] if merged else [found]
-        expected = sum(values_by(backbone, part, under(part.history, state), ragged) for part in parts)
+        expected = sum(values_by(backbone, part, state, ragged) for part in parts)
         attended = torch.cat([under(part.history, state)["attended"] for part in parts], dim=1)
         has_events = ragged.spread(attended).any(dim=1)
         torch.testing.assert_close(found.answers[has_events], expected[has_events], rtol=1e-5, atol=1e-5)
 
 
-def values_by(backbone: object, found: AttentionMap, encoded: State, ragged: Ragged) -> Tensor:
+def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragged) -> Tensor:
+    encoded = under(found.history, state)
+    if isinstance(backbone, LONGER):
+        values = values_of_groups(backbone, found.history, state)
+        heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(values))
+        return heads.flatten(2) @ backbone.blocks[0].output.weight.T
     if isinstance(backbone, DIN | DLRM):
         return (found.weights[:, :, 0] @ ragged.spread(encoded["events"])).double()
     if isinstance(backbone, DIEN):
@@ -101,6 +107,21 @@ def values_by(backbone: object, found: AttentionMap, encoded: State, ragged: Rag
     group = next(group for group, name in backbone._history.items() if name == found.history)
     heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))
     return backbone.queries["merged" if backbone.config.merge_histories else group].output(heads.flatten(2))
+
+
+def values_of_groups(backbone: LONGER, history: str, state: State) -> Tensor:
+    """Of each event, in the first layer, the value of the token that it went into."""
+    values = state["values.0"]
+    first = values.shape[2] - -(
+        -sum(state[f"{name}.events"].shape[1] for name in LENGTHS) // backbone.config.merge_size
+    )
+    found = values.new_zeros(*values.shape[:2], state[f"{history}.events"].shape[1], values.shape[3])
+    for r in range(len(values)):
+        order = [(name, t) for name in ("global", "real_time") for t in range(LENGTHS[name][r])]
+        for age, (name, t) in enumerate(reversed(order)):
+            if name == history:
+                found[r, :, t] = values[r, :, first + age // backbone.config.merge_size]
+    return found
 
 
 def kinds(backbone: HeMix) -> tuple[str, ...]:
@@ -133,7 +154,7 @@ def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
     """Two per block; where norms come before, the stream is the sum of what was added."""
     backbone, state, candidate, ragged, logits = steps(ranker)
     if not isinstance(backbone, HeMix):
-        assert not isinstance(backbone, Residual)
+        assert isinstance(backbone, Residual) is isinstance(backbone, LONGER)
         return
     updates = backbone.updates(state, candidate, ragged)
     assert [update.name for update in updates] == [

@@ -18,6 +18,7 @@ from hemix.models.din import DINConfig
 from hemix.models.dlrm import DLRMConfig
 from hemix.models.hemix import PRESETS, HeMixConfig
 from hemix.models.interformer import InterFormerConfig
+from hemix.models.longer import LONGERConfig
 from hemix.nn.cost import Cost
 from hemix.ranker import Ranker, build_ranker
 from hemix_switches import SWITCHES, switched
@@ -36,6 +37,10 @@ OTHERS: dict[str, ModelConfig] = {
     "interformer, sole": InterFormerConfig(**INTERFORMER, flow="sole", self_attention=False),
     "interformer, no history": InterFormerConfig(**INTERFORMER, histories=(), personal="none"),
     "dien, agru": DIENConfig(embedding_dim=4, evolution="agru", hidden=(9, 5), tower_hidden=(4,)),
+    "longer, more layers": LONGERConfig(
+        token_dim=12, num_heads=2, merge_size=3, inner_layers=2, recent_queries=2, num_layers=3, num_request_globals=0
+    ),
+    "longer, no merging": LONGERConfig(token_dim=8, merge_size=1, histories=("global",), query_mean=True),
     "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
 }
 

@@ -21,6 +21,7 @@ NAMES = (
     "gdcn",
     "hemix",
     "interformer",
+    "longer",
     "lr",
     "masknet",
     "wukong",

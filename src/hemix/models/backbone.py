@@ -103,7 +103,7 @@ class AttentionMap:
     """Of each row, query and head; 0 where there is no event."""
     adds_to_one: bool
     """A softmax over this history; else the weights are strengths, which may be below zero, or the softmax is over
-    several histories, of which this is one."""
+    more than this history."""
     answers: Float[Tensor, "N Q E"]
     """What each query gets from the history (or from several at once), as it goes into the rest of the model."""
     queries: Float[Tensor, "Q D"] | None = None
