@@ -20,6 +20,7 @@ from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
 from hemix.models.lr import LRConfig
 from hemix.models.masknet import MaskNetConfig
+from hemix.models.onetrans import OneTransConfig
 from hemix.models.wukong import WukongConfig
 from hemix.models.xdeepfm import XDeepFMConfig
 from hemix.nn.towers import MMoEConfig, PLEConfig
@@ -54,6 +55,9 @@ LONGER = LONGERConfig(
     num_layers=1,
     ffn_expansion=2,
     hidden=(32, 16),
+)
+ONETRANS = OneTransConfig(
+    embedding_dim=8, num_tokens=4, token_dim=16, num_heads=2, num_blocks=3, ffn_expansion=2, tower_hidden=(16,)
 )
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
@@ -132,6 +136,20 @@ CONFIGS: dict[str, ModelConfig] = {
     "wukong": WukongConfig(
         embedding_dim=8, num_layers=2, num_fm=6, num_linear=6, rank=5, fm_hidden=(16,), hidden=(16,)
     ),
+    "onetrans": ONETRANS,
+    "onetrans, full": ONETRANS.model_copy(
+        update={
+            "tokenizer": "group",
+            "attention": "full",
+            "shared_parameters": True,
+            "pyramid": False,
+            "position": "recency",
+            "separator": False,
+            "pooling": "mean",
+            "num_blocks": 2,
+        }
+    ),
+    "onetrans, recency": ONETRANS.model_copy(update={"position": "recency"}),
     "deepfm, condensed": DeepFMConfig(
         embedding_dim=8, hidden=(16,), dropout=0.0, table_dims={"item": 3, "category": 5}, align_dim=6
     ),

@@ -1,5 +1,7 @@
 """What models show of their inside is what happens in the forward pass."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from hemix.models.hemix import HeMix
 from hemix.models.histories import under
 from hemix.models.interformer import InterFormer
 from hemix.models.longer import LONGER
+from hemix.models.onetrans import OneTrans
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
@@ -103,6 +106,8 @@ def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragge
     if isinstance(backbone, DIEN):
         weights = found.weights[:, 0, 0].to(encoded["evolving"].dtype)
         return backbone._interests[found.history].evolve(weights, encoded, ragged)[:, None]
+    if isinstance(backbone, OneTrans):
+        return values_of_the_first_block(backbone, found, state, ragged)
     assert isinstance(backbone, HeMix)
     group = next(group for group, name in backbone._history.items() if name == found.history)
     heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))
@@ -122,6 +127,20 @@ def values_of_groups(backbone: LONGER, history: str, state: State) -> Tensor:
             if name == history:
                 found[r, :, t] = values[r, :, first + age // backbone.config.merge_size]
     return found
+
+
+def values_of_the_first_block(backbone: OneTrans, found: AttentionMap, state: State, ragged: Ragged) -> Tensor:
+    """An event is so many places from the end as there are later ones, separators and later histories included."""
+    encoded, block = under(found.history, state), backbone.blocks[0]
+    x, there = encoded["tokens"], encoded["attended"].long()
+    if backbone.positions is not None:
+        names = list(backbone._events)
+        later = names[names.index(found.history) + 1 :]
+        after = sum(under(name, state)["attended"].sum(dim=1) + (backbone.separator is not None) for name in later)
+        places = there.flip(1).cumsum(dim=1).flip(1) - there
+        x = x + backbone.positions[places + (after[:, None] if later else 0)]
+    values = block.value.of_events(block.attention_norm(x)).unflatten(2, (block.num_heads, -1))
+    return block.output(torch.einsum("nqht,nthd->nqhd", found.weights, ragged.spread(values)).flatten(2))
 
 
 def kinds(backbone: HeMix) -> tuple[str, ...]:
@@ -153,6 +172,17 @@ def test_no_history_at_all(ranker: Ranker) -> None:
 def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
     """Two per block; where norms come before, the stream is the sum of what was added."""
     backbone, state, candidate, ragged, logits = steps(ranker)
+    if isinstance(backbone, OneTrans):
+        updates = backbone.updates(state, candidate, ragged)
+        names = [
+            f"block {block} {part}" for block in range(1, len(backbone.blocks) + 1) for part in ("attention", "ffn")
+        ]
+        assert [update.name for update in updates] == names
+        assert torch.equal(updates[0].stream, backbone.tokens(state, candidate, ragged))
+        assert all(torch.equal(before.stream + before.added, after.stream) for before, after in pairwise(updates))
+        last = updates[-1]
+        torch.testing.assert_close(backbone.towers(backbone.pool(last.stream + last.added)), logits)
+        return
     if not isinstance(backbone, HeMix):
         assert isinstance(backbone, Residual) is isinstance(backbone, LONGER)
         return

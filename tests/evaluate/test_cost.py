@@ -19,6 +19,7 @@ from hemix.models.dlrm import DLRMConfig
 from hemix.models.hemix import PRESETS, HeMixConfig
 from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
+from hemix.models.onetrans import OneTransConfig
 from hemix.nn.cost import Cost
 from hemix.ranker import Ranker, build_ranker
 from hemix_switches import SWITCHES, switched
@@ -41,6 +42,9 @@ OTHERS: dict[str, ModelConfig] = {
         token_dim=12, num_heads=2, merge_size=3, inner_layers=2, recent_queries=2, num_layers=3, num_request_globals=0
     ),
     "longer, no merging": LONGERConfig(token_dim=8, merge_size=1, histories=("global",), query_mean=True),
+    "onetrans, no histories": OneTransConfig(histories=(), token_dim=16),
+    "onetrans, one block": OneTransConfig(token_dim=16, num_blocks=1, tokenizer_hidden=9),
+    "onetrans, one history": OneTransConfig(token_dim=16, num_blocks=5, num_tokens=2, histories=("global",)),
     "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
 }
 

@@ -14,11 +14,11 @@ from factories import make_batch, make_inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models.hemix import PRESETS, HeMix, HeMixConfig
-from hemix.models.hemix.tokenizers import GroupTokenizer, feature_groups
 from hemix.nn.fields import Layout
 from hemix.nn.mixing import HeadMixing, SelfAttention
 from hemix.nn.ragged import Ragged
 from hemix.nn.token_ffn import SharedFFN
+from hemix.nn.tokenizers import GroupTokenizer, feature_groups
 from hemix.ranker import Ranker, build_ranker
 from hemix_switches import GROUPED, GROUPS, SMALL
 
@@ -143,13 +143,7 @@ def test_groups_are_cut_from_each_side_in_turn() -> None:
     )
 
     def groups(num_tokens: int, *, left: Layout = request, right: Layout = candidate) -> list[str]:
-        values = {
-            "tokenizer": "semantic_group",
-            "num_tokens": num_tokens,
-            "num_dynamic_global": 1,
-            "num_dynamic_real_time": 1,
-        }
-        return ["".join(group) for group in feature_groups(HeMixConfig.model_validate(values), left, right)]
+        return ["".join(group) for group in feature_groups(None, num_tokens, left, right)]
 
     none = Layout(names=(), widths=())
     assert groups(4) == ["ab", "xy", "cd", "z"]

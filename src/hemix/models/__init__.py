@@ -24,6 +24,7 @@ NAMES = (
     "longer",
     "lr",
     "masknet",
+    "onetrans",
     "wukong",
     "xdeepfm",
 )

@@ -1,4 +1,4 @@
-"""Several histories of a request as one sequence of events."""
+"""Several histories of a request as one sequence."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,19 @@ from torch import Tensor
 def merge(
     parts: Sequence[tuple[Float[Tensor, "R _ D"], Bool[Tensor, "R _"]]],
 ) -> tuple[Float[Tensor, "R T D"], Bool[Tensor, "R T"]]:
-    """One after the other, without the padding between them: the events of each request stand in front, in order.
+    """The events of all parts one after the other, and which are there: those in front, without gaps, in their order.
 
-    A part is its events and which of them are there. T is the sum of the widths of the parts; padding follows.
+    The padding between two parts goes to the end, so that the place of an event depends on real events alone. T is the
+    width of all parts together.
+
+    >>> events, attended = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[True, False]])
+    >>> merged, there = merge([(events, attended), (events + 5, attended)])
+    >>> merged[there].tolist()
+    [[1.0], [6.0]]
+    >>> there.tolist()
+    [[True, True, False, False]]
     """
-    events = torch.cat([part for part, _ in parts], dim=1)
-    attended = torch.cat([part for _, part in parts], dim=1)
-    order = torch.argsort(~attended, dim=1, stable=True)
-    return events.gather(1, order[..., None].expand_as(events)), attended.gather(1, order)
+    events = torch.cat([events for events, _ in parts], dim=1)
+    attended = torch.cat([attended for _, attended in parts], dim=1)
+    order = torch.argsort((~attended).byte(), dim=1, stable=True)
+    return events.gather(1, order[:, :, None].expand_as(events)), attended.gather(1, order)

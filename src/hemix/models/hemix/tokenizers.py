@@ -1,53 +1,19 @@
-"""From the fields of request and candidate to M tokens of one width: three ways.
+"""From the fields of request and candidate to the tokens of HeMix: three ways.
 
-    auto_split_mlp     LN_m((W2 relu(W1 e + b1) + b2)_m)        interact, then split
-    per_token_linear   silu(LN_m(W_m e + b_m))                  split only: one linear map per token
-    semantic_group     LN_m(W_m e_m + b_m)                      e_m: the fields of group m alone
-
-What a linear map does with the request's fields is computed once per request.
+auto_split_mlp     LN_m((W2 relu(W1 e + b1) + b2)_m)        interact, then split; nn/tokenizers.py
+per_token_linear   silu(LN_m(W_m e + b_m))                  split only: one linear map per token
+semantic_group     LN_m(W_m e_m + b_m)                      e_m: the fields of group m alone; nn/tokenizers.py
 """
 
-from collections.abc import Sequence
-from itertools import zip_longest
-
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.errors import ConfigError, unknown_name
 from hemix.models.hemix.config import HeMixConfig
 from hemix.nn.cost import Cost
 from hemix.nn.fields import Fields, Layout
 from hemix.nn.mlp import SplitLinear
 from hemix.nn.norm import PerTokenLayerNorm
-
-MAX_TOKENIZER_HIDDEN = 4096
-
-
-class AutoSplitTokenizer(nn.Module):
-    """Interact, then split: an MLP over all fields of request and candidate, cut into M tokens."""
-
-    def __init__(self, request: Layout, candidate: Layout, num_tokens: int, config: HeMixConfig) -> None:
-        super().__init__()
-        width = num_tokens * config.token_dim
-        hidden = config.tokenizer_hidden or min(2 * width, MAX_TOKENIZER_HIDDEN)
-        self.num_tokens = num_tokens
-        self.first = SplitLinear(request.width, candidate.width, hidden)
-        self.second = nn.Linear(hidden, width)
-        self.norm = PerTokenLayerNorm(num_tokens, config.token_dim)
-        start_without_bias(self.first.linear, self.second)
-
-    def encode(self, request: Fields) -> Float[Tensor, "R I"]:
-        """The request's part of the hidden layer."""
-        return self.first.request(request.values)
-
-    def forward(self, candidate: Fields, of_request: Float[Tensor, "N I"]) -> Float[Tensor, "N M D"]:
-        hidden = torch.relu(self.first.candidate(candidate.values, of_request))
-        return self.norm(self.second(hidden).unflatten(1, (self.num_tokens, -1)))
-
-    def cost(self) -> Cost:
-        return self.first.cost() + Cost(per_candidate=self.second.weight.numel())
+from hemix.nn.tokenizers import AutoSplitTokenizer, GroupTokenizer, feature_groups, start_without_bias
 
 
 class PerTokenTokenizer(nn.Module):
@@ -72,45 +38,6 @@ class PerTokenTokenizer(nn.Module):
         return self.maps.cost()
 
 
-class GroupTokenizer(nn.Module):
-    """One linear map per group of fields; a group of request fields alone is mapped once per request."""
-
-    def __init__(
-        self, request: Layout, candidate: Layout, groups: Sequence[Sequence[str]], config: HeMixConfig
-    ) -> None:
-        super().__init__()
-        self.num_tokens = len(groups)
-        self._request = [tuple(name for name in group if name in request.names) for group in groups]
-        self._candidate = [tuple(name for name in group if name in candidate.names) for group in groups]
-        self.of_request = tuple(place for place, names in enumerate(self._candidate) if not names)
-        self._maps = [
-            SplitLinear(request.select(own).width, candidate.select(others).width, config.token_dim)
-            for own, others in zip(self._request, self._candidate, strict=True)
-        ]
-        self.maps = nn.ModuleList(self._maps)
-        self.norm = PerTokenLayerNorm(self.num_tokens, config.token_dim)
-        start_without_bias(*(part.linear for part in self._maps))
-
-    def encode(self, request: Fields) -> Float[Tensor, "R M D"]:
-        """The request's part of each token, before the norm."""
-        parts = zip(self._maps, self._request, strict=True)
-        return torch.stack([part.request(request.select(names).values) for part, names in parts], dim=1)
-
-    def forward(self, candidate: Fields, of_request: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
-        tokens = [
-            part.candidate(candidate.select(names).values, token) if names else token
-            for part, names, token in zip(self._maps, self._candidate, of_request.unbind(1), strict=True)
-        ]
-        return self.norm(torch.stack(tokens, dim=1))
-
-    def request_tokens(self, of_request: Float[Tensor, "R M D"]) -> Float[Tensor, "R U D"]:
-        """The tokens of groups that have no field of the candidate, from what `encode` returned."""
-        return self.norm(of_request)[:, list(self.of_request)]
-
-    def cost(self) -> Cost:
-        return sum((part.cost() for part in self._maps), Cost())
-
-
 Tokenizer = AutoSplitTokenizer | PerTokenTokenizer | GroupTokenizer
 
 
@@ -118,63 +45,9 @@ def build_tokenizer(config: HeMixConfig, request: Layout, candidate: Layout, num
     """A tokenizer of these fields. Raises ConfigError for groups that do not fit them."""
     match config.tokenizer:
         case "auto_split_mlp":
-            return AutoSplitTokenizer(request, candidate, num_tokens, config)
+            return AutoSplitTokenizer(request, candidate, num_tokens, config.token_dim, config.tokenizer_hidden)
         case "per_token_linear":
             return PerTokenTokenizer(request, candidate, num_tokens, config)
         case "semantic_group":
-            return GroupTokenizer(request, candidate, feature_groups(config, request, candidate), config)
-
-
-def feature_groups(config: HeMixConfig, request: Layout, candidate: Layout) -> list[tuple[str, ...]]:
-    """The fields of each token of `semantic_group`: as declared, else made of each side's fields.
-
-    Raises ConfigError for a group that is empty or names an unknown field, a field in no group, and more tokens than
-    fields.
-    """
-    names = (*request.names, *candidate.names)
-    if config.token_groups is None:
-        if config.feature_tokens > len(names):
-            raise ConfigError(
-                f"tokenizer 'semantic_group' needs a feature for each token; there are {len(names)} features for "
-                f"{config.feature_tokens} tokens. Lower model.num_tokens, or declare model.token_groups."
-            )
-        return _groups_by_side(request.names, candidate.names, config.feature_tokens)
-    for place, group in enumerate(config.token_groups):
-        if not group or len(set(group)) < len(group):
-            raise ConfigError(
-                f"A group of features names at least one, and each once; model.token_groups.{place} is {list(group)}."
-            )
-        for name in group:
-            if name not in names:
-                raise unknown_name(f"model.token_groups.{place}: feature", name, names)
-    grouped = {name for group in config.token_groups for name in group}
-    left = [name for name in names if name not in grouped]
-    if left:
-        raise ConfigError(
-            f"Every feature of request and candidate must be in a group of model.token_groups; {', '.join(left)} "
-            f"{'is' if len(left) == 1 else 'are'} in none. Add it to one, or take it out of data.features."
-        )
-    return list(config.token_groups)
-
-
-def _groups_by_side(request: tuple[str, ...], candidate: tuple[str, ...], num_tokens: int) -> list[tuple[str, ...]]:
-    """Each side cut evenly, in proportion to its fields, and the two in turn: both are among the first and the last.
-
-    >>> _groups_by_side(("user", "age", "hour"), ("item", "price"), 3)
-    [('user', 'age'), ('item', 'price'), ('hour',)]
-    """
-    if num_tokens == 1:
-        return [(*request, *candidate)]
-    share = round(num_tokens * len(request) / (len(request) + len(candidate)))
-    share = max(min(share, len(request), num_tokens - bool(candidate)), bool(request), num_tokens - len(candidate))
-    sides = [
-        [tuple(part.tolist()) for part in np.array_split(np.array(names, dtype=object), count)] if count else []
-        for names, count in ((request, share), (candidate, num_tokens - share))
-    ]
-    return [group for pair in zip_longest(*sides) for group in pair if group is not None]
-
-
-def start_without_bias(*layers: nn.Linear) -> None:
-    """A norm follows: with torch's random bias it would, at first, see little but that, the same in every row."""
-    for layer in layers:
-        nn.init.zeros_(layer.bias)
+            groups = feature_groups(config.token_groups, config.feature_tokens, request, candidate)
+            return GroupTokenizer(request, candidate, groups, config.token_dim)
