@@ -20,7 +20,8 @@ def score(parameters: Parameters, config: InterFormerConfig, inputs: Inputs, bat
 
 def _row(parameters: Parameters, config: InterFormerConfig, fields: NaiveFields, batch: Batch, n: int) -> Tensor:
     r = request_of(batch, n)
-    histories = [history.name for history in config.used_histories(fields.inputs)]
+    used = config.used_histories(fields.inputs)
+    histories = [history.name for part in ("older", "recent", "all") for history in used if history.part == part]
     events = _fused(parameters, config, [fields.events(batch, name, r) for name in histories]) if histories else []
     x = _tokens(parameters, fields.inputs, fields.request(batch, r), fields.candidate(batch, n))
     reads = bool(histories) and config.flow != "sole"

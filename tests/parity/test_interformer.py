@@ -22,6 +22,7 @@ CONFIGS = {
     "one history": {"histories": ("real_time",)},
     "no history": {"histories": ()},
     "merged": {"fusion": "merge"},
+    "named in another order": {"fusion": "merge", "histories": ("real_time", "global")},
     "literal gate": {"gating": "literal"},
     "swish gate": {"gating": "swish"},
     "no gate": {"gating": "none"},

@@ -1,6 +1,6 @@
 """Which histories a model reads: names from its configuration against what the data has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.errors import ConfigError, suggestion
@@ -39,6 +39,12 @@ def comparable_histories(inputs: Inputs, names: tuple[str, ...] | None) -> tuple
                 f"none. Add item_features to data.histories.{history.name}, or leave it out of model.histories."
             )
     return found
+
+
+def oldest_first(histories: Sequence[HistorySpec]) -> tuple[HistorySpec, ...]:
+    """For models of one sequence: the older side of a cut, then the recent one, then histories that are not cut."""
+    order = ("older", "recent", "all")
+    return tuple(sorted(histories, key=lambda history: order.index(history.part)))
 
 
 def prefixed(name: str, encoded: State) -> State:

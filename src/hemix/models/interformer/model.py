@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hemix.batch import Inputs
 from hemix.errors import ConfigError
 from hemix.models.backbone import AttentionMap
-from hemix.models.histories import prefixed
+from hemix.models.histories import oldest_first, prefixed
 from hemix.models.interformer.config import InterFormerConfig
 from hemix.models.interformer.interaction import build_interaction
 from hemix.models.interformer.sequence import Fusion, SequenceLayer
@@ -56,7 +56,8 @@ class InterFormer(nn.Module):
     def __init__(self, config: InterFormerConfig, inputs: Inputs, layouts: Layouts) -> None:
         super().__init__()
         self.config = config
-        self._names = tuple(layouts.histories)
+        histories = oldest_first(inputs.histories)
+        self._names = tuple(history.name for history in histories)
         self._request = NumberSplit(inputs.request, layouts.request)
         self._candidate = NumberSplit(inputs.candidate, layouts.candidate)
         width = one_width([self._request.vectors, self._candidate.vectors], "model.name 'interformer'")
@@ -68,7 +69,8 @@ class InterFormer(nn.Module):
             )
         numbers = [2 * len(side.numbers) for side in (self._request, self._candidate)]
         self.dense = SplitLinear(numbers[0], numbers[1], width) if sum(numbers) else None
-        self.fusion = Fusion(layouts.histories, width, config) if self._names else None
+        events = {name: layouts.histories[name] for name in self._names}
+        self.fusion = Fusion(events, width, config) if events else None
         self._build_layers(inputs)
         flat = width * (config.num_summaries + self._num_events_tokens)
         self.classifier = nn.Sequential(

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hemix.batch import HistorySpec, Inputs
+from hemix.batch import Inputs
 from hemix.models.backbone import AttentionMap, Update
+from hemix.models.histories import oldest_first
 from hemix.models.longer.block import CausalBlock, visible_behind
 from hemix.models.longer.config import LONGERConfig
 from hemix.models.longer.token_merge import TokenMerge
@@ -18,9 +19,6 @@ from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.sequence import merge
 from hemix.nn.towers import build_towers
-
-AGE = {"older": 0, "recent": 1, "all": 2}
-"""In which order the parts of a history make one sequence."""
 
 
 class LONGER(nn.Module):
@@ -35,7 +33,7 @@ class LONGER(nn.Module):
         super().__init__()
         self.config = config
         width = config.token_dim
-        histories = sorted(inputs.histories, key=_age)
+        histories = oldest_first(inputs.histories)
         maps = {
             history.name: nn.Linear(layouts.histories[history.name].width, config.event_dim) for history in histories
         }
@@ -206,7 +204,3 @@ class LONGER(nn.Module):
             num_tokens = num_queries
         layers = Cost(per_request=per_request, per_candidate=per_candidate)
         return layers + self.candidate_globals.cost() + self.first.cost()
-
-
-def _age(history: HistorySpec) -> int:
-    return AGE[history.part]

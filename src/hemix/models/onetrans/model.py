@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hemix.batch import Inputs
 from hemix.models.backbone import AttentionMap, Update
-from hemix.models.histories import prefixed, under
+from hemix.models.histories import oldest_first, prefixed, under
 from hemix.models.onetrans.attention import EventCache
 from hemix.models.onetrans.block import OneTransBlock
 from hemix.models.onetrans.config import OneTransConfig
@@ -22,8 +22,6 @@ from hemix.nn.towers import build_towers
 
 CHUNK = 2**24
 """Pairs of events that are worked on at a time, over requests."""
-ORDER = {"older": 0, "recent": 1, "all": 2}
-"""Which part of a history comes first in the sequence."""
 
 Part = tuple[Float[Tensor, "R _ D"], Bool[Tensor, "R _"]]
 
@@ -37,7 +35,7 @@ class OneTrans(nn.Module):
         super().__init__()
         self.config = config
         width = config.token_dim
-        histories = sorted(inputs.histories, key=lambda history: ORDER[history.part])
+        histories = oldest_first(inputs.histories)
         maps = [nn.Linear(layouts.histories[history.name].width, width) for history in histories]
         start_without_bias(*maps)
         self._events = {history.name: part for history, part in zip(histories, maps, strict=True)}
