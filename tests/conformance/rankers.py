@@ -6,6 +6,7 @@ from hemix.batch import Inputs
 from hemix.models import MODELS, ModelConfig
 from hemix.models.afn import AFNConfig
 from hemix.models.autoint import AutoIntConfig
+from hemix.models.bst import BSTConfig
 from hemix.models.dcn import DCNConfig
 from hemix.models.dcnv2 import DCNv2Config
 from hemix.models.deepfm import DeepFMConfig
@@ -59,6 +60,9 @@ LONGER = LONGERConfig(
 ONETRANS = OneTransConfig(
     embedding_dim=8, num_tokens=4, token_dim=16, num_heads=2, num_blocks=3, ffn_expansion=2, tower_hidden=(16,)
 )
+BST = BSTConfig(
+    embedding_dim=8, token_dim=16, num_heads=2, ffn_expansion=2, concat_length=5, hidden=(32, 16), dropout=0.0
+)
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
     "hemix, pre norm": HEMIX.model_copy(update={"num_blocks": 4}),
@@ -66,6 +70,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "dlrm, attention": DLRMConfig(
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), history_pooling="target_attention"
     ),
+    "bst": BST,
+    "bst, two blocks": BST.model_copy(update={"num_blocks": 2, "pooling": "mean", "position": "none"}),
+    "bst, apart": BST.model_copy(update={"num_blocks": 2, "events_see_candidate": False}),
     "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
     "dien": DIENConfig(embedding_dim=8, hidden_dim=12, hidden=(32, 16)),
     "dien, aigru": DIENConfig(embedding_dim=8, hidden_dim=12, hidden=(16,), evolution="aigru"),

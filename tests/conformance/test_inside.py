@@ -10,6 +10,7 @@ from conformance.rankers import CONFIGS
 from factories import make_batch, make_inputs
 from hemix.models import Attentive, Backbone, Residual
 from hemix.models.backbone import AttentionMap
+from hemix.models.bst import BST
 from hemix.models.dien import DIEN
 from hemix.models.din import DIN
 from hemix.models.dlrm import DLRM
@@ -86,7 +87,7 @@ def test_weights_give_the_answers(ranker: Ranker) -> None:
         assert {(found.history, found.kind) for found in maps} == {
             (name, kind) for name in LENGTHS for kind in kinds(backbone)
         }
-    merged = isinstance(backbone, LONGER) or (isinstance(backbone, HeMix) and backbone.config.merge_histories)
+    merged = isinstance(backbone, BST | LONGER) or (isinstance(backbone, HeMix) and backbone.config.merge_histories)
     for found in maps:
         parts = [other for other in maps if other.kind == found.kind] if merged else [found]
         expected = sum(values_by(backbone, part, state, ragged) for part in parts)
@@ -108,6 +109,8 @@ def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragge
         return backbone._interests[found.history].evolve(weights, encoded, ragged)[:, None]
     if isinstance(backbone, OneTrans):
         return values_of_the_first_block(backbone, found, state, ragged)
+    if isinstance(backbone, BST):
+        return backbone.blocks[0].output(values_of_candidate(backbone, found, encoded, ragged))
     assert isinstance(backbone, HeMix)
     group = next(group for group, name in backbone._history.items() if name == found.history)
     heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))
@@ -141,6 +144,18 @@ def values_of_the_first_block(backbone: OneTrans, found: AttentionMap, state: St
         x = x + backbone.positions[places + (after[:, None] if later else 0)]
     values = block.value.of_events(block.attention_norm(x)).unflatten(2, (block.num_heads, -1))
     return block.output(torch.einsum("nqht,nthd->nqhd", found.weights, ragged.spread(values)).flatten(2))
+
+
+def values_of_candidate(backbone: BST, found: AttentionMap, encoded: State, ragged: Ragged) -> Tensor:
+    """Heads side by side, of events whose position counts back over the events of both histories."""
+    tokens = encoded["tokens"]
+    if backbone.position is not None:
+        newer = torch.tensor(LENGTHS["real_time" if found.history == "global" else "global"])
+        behind = newer[:, None] if found.history == "global" else 0
+        order = behind + torch.tensor(LENGTHS[found.history])[:, None] - torch.arange(1, tokens.shape[1] + 1)
+        tokens = tokens + backbone.position[order.clamp(min=0)]
+    values = backbone.blocks[0].value(tokens).unflatten(2, (backbone.config.num_heads, -1))
+    return torch.einsum("nqht,nthd->nqhd", found.weights, ragged.spread(values)).flatten(2)
 
 
 def kinds(backbone: HeMix) -> tuple[str, ...]:

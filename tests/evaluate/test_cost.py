@@ -13,6 +13,7 @@ from factories import make_batch, make_inputs
 from hemix.batch import Inputs
 from hemix.evaluate.cost import model_cost
 from hemix.models import MODELS, ModelConfig
+from hemix.models.bst import BSTConfig
 from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
 from hemix.models.dlrm import DLRMConfig
@@ -29,6 +30,10 @@ INTERFORMER: dict[str, Any] = {"embedding_dim": 8, "interaction_hidden": (5,), "
 OTHERS: dict[str, ModelConfig] = {
     "no histories": HeMixConfig(global_history=None, real_time_history=None, token_dim=16),
     "one history": HeMixConfig(real_time_history=None, token_dim=16),
+    "bst, candidate": BSTConfig(embedding_dim=4, num_blocks=3, pooling="candidate", tower_hidden=(4,)),
+    "bst, concat": BSTConfig(embedding_dim=4, num_blocks=2, concat_length=3, histories=("real_time",)),
+    "bst, apart, mean": BSTConfig(embedding_dim=4, num_blocks=2, pooling="mean", events_see_candidate=False),
+    "bst, apart, candidate": BSTConfig(embedding_dim=4, pooling="candidate", events_see_candidate=False),
     "din, deep": DINConfig(embedding_dim=4, attention_hidden=(6, 3), hidden=(9, 5), tower_hidden=(4,)),
     "interformer, networks": InterFormerConfig(
         **INTERFORMER, personal="mlp", aggregation="mlp", interaction="dot", fusion="merge", tower_hidden=(4,)

@@ -10,6 +10,7 @@ from hemix.models.backbone import Attentive, Backbone, Gated, ModelKind, ModelSe
 NAMES = (
     "afn",
     "autoint",
+    "bst",
     "dcn",
     "dcnv2",
     "deepfm",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -26,3 +26,10 @@ def merge(
     attended = torch.cat([attended for _, attended in parts], dim=1)
     order = torch.argsort((~attended).byte(), dim=1, stable=True)
     return events.gather(1, order[:, :, None].expand_as(events)), attended.gather(1, order)
+
+
+def places(attended: Sequence[Bool[Tensor, "R _"]]) -> list[Int[Tensor, "R _"]]:
+    """Where `merge` puts each event of each part; -1 for one that is not there."""
+    joined = torch.cat(list(attended), dim=1)
+    found = torch.where(joined, joined.cumsum(dim=1) - 1, -1)
+    return list(found.split([part.shape[1] for part in attended], dim=1))
