@@ -8,10 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hemix.data.public.amazon import convert_amazon
 from hemix.data.public.avazu import CODES, NAMES
 from hemix.data.public.criteo import CATEGORIES, NUMBERS
 from hemix.data.public.frappe import CONTEXT, FIELDS
 from hemix.data.public.kuairand import COUNTS, ENCRYPTED
+from hemix.data.public.kuaivideo import convert_kuaivideo
+from hemix.data.public.taobao import convert_taobao
+from published_sequences import amazon, kuaivideo, taobao
 
 NUM_USERS, NUM_ITEMS = 12, 15
 NUM_IMPRESSIONS = 600
@@ -151,6 +155,15 @@ def kuairand(folder: Path) -> None:
         write(folder, table, rows)
 
 
+def converted(files: dict[str, bytes], convert: Callable[[Path, Path], None], folder: Path) -> None:
+    """The tables of published files: where they carry histories, rows cannot be drawn one by one."""
+    raw = folder / "raw"
+    raw.mkdir()
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    convert(raw, folder)
+
+
 TABLES: dict[str, Callable[[Path], None]] = {
     "movielens-100k": movielens,
     "movielens-1m": movielens,
@@ -161,4 +174,7 @@ TABLES: dict[str, Callable[[Path], None]] = {
     "criteo": criteo,
     "avazu": avazu,
     "kuairand-pure": kuairand,
+    "amazon-electronics": lambda folder: converted(amazon(), convert_amazon, folder),
+    "taobao-ad": lambda folder: converted(taobao(), convert_taobao, folder),
+    "kuaivideo": lambda folder: converted(kuaivideo(), convert_kuaivideo, folder),
 }

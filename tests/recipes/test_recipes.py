@@ -77,6 +77,16 @@ def test_data_without_histories_starts_with_a_model_on_fields(tmp_path):
     assert load_experiment(paths[0]).model.name == "dcnv2"
 
 
+@pytest.mark.parametrize("name", ["amazon-electronics", "taobao-ad", "kuaivideo"])
+def test_the_data_of_interformers_table_starts_with_interformer(name, tmp_path):
+    paths = write_experiments(name, tmp_path)
+    found = [load_experiment(path) for path in paths]
+    assert [experiment.model.name for experiment in found] == ["interformer", "din", "dlrm", "hemix"]
+    assert all(experiment.data == found[0].data for experiment in found), "the same store serves all models"
+    histories = found[0].data.histories.values()
+    assert sum(history.max_length for history in histories) == {"taobao-ad": 50, "kuaivideo": 200}.get(name, 100)
+
+
 def test_an_unknown_name(tmp_path):
     with pytest.raises(ConfigError, match=r"Unknown recipe 'frape'.*Did you mean 'frappe'"):
         write_experiments("frape", tmp_path)

@@ -8,13 +8,16 @@ import yaml
 
 from hemix.errors import unknown_name
 from hemix.experiment import Experiment
+from hemix.recipes.amazon import amazon_electronics
 from hemix.recipes.avazu import avazu
 from hemix.recipes.criteo import criteo
 from hemix.recipes.foursquare import foursquare
 from hemix.recipes.frappe import frappe, frappe_log
 from hemix.recipes.kuairand import kuairand
+from hemix.recipes.kuaivideo import kuaivideo
 from hemix.recipes.movielens import movielens_1m, movielens_100k
-from hemix.recipes.sizes import ON_FIELDS, ON_HISTORIES, ModelName
+from hemix.recipes.sizes import ON_FIELDS, ON_HISTORIES, ON_SEQUENCES, ModelName
+from hemix.recipes.taobao import taobao_ad
 
 RECIPES: dict[str, Callable[[ModelName], Experiment]] = {
     "movielens-100k": movielens_100k,
@@ -26,9 +29,15 @@ RECIPES: dict[str, Callable[[ModelName], Experiment]] = {
     "criteo": criteo,
     "avazu": avazu,
     "kuairand-pure": kuairand,
+    "amazon-electronics": amazon_electronics,
+    "taobao-ad": taobao_ad,
+    "kuaivideo": kuaivideo,
 }
-FLAT = frozenset({"frappe", "frappe-log", "criteo", "avazu"})
+FLAT = ("frappe", "frappe-log", "criteo", "avazu")
 """Data without histories."""
+SEQUENCES = ("amazon-electronics", "taobao-ad", "kuaivideo")
+"""The data of InterFormer's table."""
+MODELS = dict.fromkeys(RECIPES, ON_HISTORIES) | dict.fromkeys(FLAT, ON_FIELDS) | dict.fromkeys(SEQUENCES, ON_SEQUENCES)
 
 
 def write_experiments(name: str, directory: Path) -> list[Path]:
@@ -40,7 +49,7 @@ def write_experiments(name: str, directory: Path) -> list[Path]:
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     paths: list[Path] = []
-    for model in ON_FIELDS if name in FLAT else ON_HISTORIES:
+    for model in MODELS[name]:
         path = directory / (f"experiment-{model}.yaml" if paths else "experiment.yaml")
         if not path.exists():
             path.write_text(experiment_text(RECIPES[name](model), path.name), encoding="utf-8")

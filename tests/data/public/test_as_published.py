@@ -4,6 +4,8 @@ import gzip
 import io
 import random
 import tarfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,7 @@ from data.public.test_kuairand import BARE, FILM, GAPS, LOG, PERSON, RANDOM, SHO
 from hemix.cli import app
 from hemix.data.public import DATASETS
 from hemix.data.public.kuairand import LOGS
-
-ROWS = 400
+from published_sequences import ROWS, amazon, kuaivideo, taobao
 
 
 def criteo() -> bytes:
@@ -71,11 +72,31 @@ def kuairand_archive() -> bytes:
     )
 
 
-FILES = {
-    "criteo": {"train.txt": criteo},
-    "criteo packed": {"dac.tar.gz": lambda: tar_gz({"readme.txt": b"Terms.", "train.txt": criteo()})},
-    "avazu": {"train.gz": lambda: gzip.compress(avazu())},
-    "kuairand-pure": {"KuaiRand-Pure.tar.gz": kuairand_archive},
+def zipped(files: dict[str, bytes], folder: str = "") -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in files.items():
+            opened.writestr(folder + name, content)
+    return packed.getvalue()
+
+
+def kuaivideo_packed() -> dict[str, bytes]:
+    files = kuaivideo()
+    array = files.pop("visual64_select.npy")
+    return {"KuaiVideo_x1.zip": zipped(files | {"item_visual_emb_dim64.h5": b""}), "visual64_select.npy": array}
+
+
+FILES: dict[str, Callable[[], dict[str, bytes]]] = {
+    "criteo": lambda: {"train.txt": criteo()},
+    "criteo packed": lambda: {"dac.tar.gz": tar_gz({"readme.txt": b"Terms.", "train.txt": criteo()})},
+    "avazu": lambda: {"train.gz": gzip.compress(avazu())},
+    "kuairand-pure": lambda: {"KuaiRand-Pure.tar.gz": kuairand_archive()},
+    "amazon-electronics": amazon,
+    "amazon-electronics packed": lambda: {"AmazonElectronics_x1.zip": zipped(amazon(), "AmazonElectronics_x1/")},
+    "taobao-ad": taobao,
+    "taobao-ad packed": lambda: {f"{name}.tar.gz": tar_gz({name: content}) for name, content in taobao().items()},
+    "kuaivideo": kuaivideo,
+    "kuaivideo packed": kuaivideo_packed,
 }
 
 
@@ -87,17 +108,22 @@ def call(*words: object) -> str:
 
 @pytest.mark.parametrize("case", FILES)
 def test_from_the_published_file_to_a_model(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the real data only the row counts and the checksum are another's."""
+    """Of the real data only the row counts and the checksums are another's."""
     name = case.split()[0]
     known = DATASETS[name]
     sources = tuple(
-        replace(source, files=tuple(replace(file, digests=()) for file in source.files)) for source in known.sources
+        replace(
+            source,
+            files=tuple(replace(file, digests=()) for file in source.files),
+            members=dict.fromkeys(source.members, ()),
+        )
+        for source in known.sources
     )
     monkeypatch.setitem(DATASETS, name, replace(known, rows={known.tables[0]: ROWS}, sources=sources))
     folder = tmp_path / "data"
     folder.mkdir()
-    for file, content in FILES[case].items():
-        (folder / file).write_bytes(content())
+    for file, content in FILES[case]().items():
+        (folder / file).write_bytes(content)
     assert known.citation.split(".")[0] in call("data", "get", name, "--dir", folder)
     assert not list(folder.glob(".converting-*"))
     config = folder / "experiment.yaml"
@@ -113,3 +139,44 @@ def test_the_real_counts_are_checked(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert f"table examples has 45840617 rows as published, these files give {ROWS}" in " ".join(done.stderr.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.txt"]
+
+
+def test_one_of_several_archives_is_damaged_or_another(tmp_path: Path) -> None:
+    files = {f"{name}.tar.gz": tar_gz({name: content}) for name, content in taobao().items()}
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    damaged = tmp_path / "behavior_log.csv.tar.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    done = CliRunner().invoke(app, ["data", "get", "taobao-ad", "--dir", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "behavior_log.csv.tar.gz is not a whole tar.gz archive" in " ".join(done.stderr.split())
+    damaged.write_bytes(files["raw_sample.csv.tar.gz"])
+    done = CliRunner().invoke(app, ["data", "get", "taobao-ad", "--dir", str(tmp_path)])
+    message = "".join(done.stderr.split())
+    assert "Noneof" in message
+    assert "behavior_log.csv.tar.gzhasbehavior_log.csv,whichthepublishedarchivehas" in message
+
+
+def test_files_of_bars_are_known_by_their_checksums(tmp_path: Path) -> None:
+    for file, content in amazon().items():
+        (tmp_path / file).write_bytes(content)
+    done = CliRunner().invoke(app, ["data", "get", "amazon-electronics", "--dir", str(tmp_path)])
+    assert done.exit_code == 2
+    message = " ".join(done.stderr.split())
+    assert "train.csv must have md5 e9bf80b92985e463db18fdc753d347b5 (published by BARS with" in message
+    for file in amazon():
+        (tmp_path / file).unlink()
+    (tmp_path / "AmazonElectronics_x1.zip").write_bytes(zipped(amazon()))
+    done = CliRunner().invoke(app, ["data", "get", "amazon-electronics", "--dir", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "train.csv must have md5 e9bf80b92985e463db18fdc753d347b5" in " ".join(done.stderr.split())
+
+
+def test_what_has_to_be_brought_by_hand_is_named(tmp_path: Path) -> None:
+    """Before anything is fetched: the array of ALPINE is behind a page."""
+    done = CliRunner().invoke(app, ["data", "get", "kuaivideo", "--dir", str(tmp_path)])
+    assert done.exit_code == 2
+    message = "".join(done.stderr.split())
+    assert "visual64_select.npyisbehindapage" in message
+    assert "https://github.com/liyongqi67/ALPINE->" in message
+    assert "https://huggingface.co/datasets/reczoo/KuaiVideo_x1/resolve/main/KuaiVideo_x1.zip->" in message

@@ -65,7 +65,7 @@ class RemoteFile:
 class Source:
     """One way to a data set: files to fetch, what to take out of them, and the conversion of that published format.
 
-    `members` are the files to unpack when the fetched file is an archive (zip, tar.gz), with their checksums;
+    `members` are the files to unpack out of those that are archives (zip, tar.gz), with their checksums;
     `convert(raw, out)` writes the tables from the folder `raw`, in which every file has its last name only.
     """
 

@@ -21,8 +21,9 @@ from hemix.errors import InputError, unknown_name
 RAW_FOLDER = "raw"
 RECORD = "source.json"
 CONVERTING = ".converting-"
-MAX_MEMBER_BYTES = 16 * 2**30
-"""The largest member of a published archive, Criteo's training file, has 11 GB."""
+MAX_MEMBER_BYTES = 32 * 2**30
+"""The largest member of a published archive, the log of what Taobao's users did, has 723 million lines of 32 bytes."""
+ARCHIVES = (".tar.gz", ".zip", ".whl")
 
 
 def list_datasets() -> list[Dataset]:
@@ -139,21 +140,26 @@ def _convert(dataset: Dataset, source: Source, files: list[Path], directory: Pat
 
 def _lay_out(source: Source, files: list[Path], raw: Path) -> None:
     """Put the raw files side by side: members of archives are unpacked, others linked. Raises InputError."""
-    if not source.members:
-        for path in files:
+    archives = [path for path in files if source.members and path.name.endswith(ARCHIVES)]
+    for path in files:
+        if path in archives:
+            _unpack(path, list(source.members), raw)
+        else:
             _link(path, raw / path.name)
-        return
-    archive = files[0]
-    kind, unpack = ("tar.gz", _unpack_tar) if archive.name.endswith(".tar.gz") else ("zip", _unpack_zip)
-    try:
-        unpack(archive, list(source.members), raw)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{archive} is not a whole {kind} archive ({error}): remove it and get it again.") from None
     for member, digests in source.members.items():
         target = raw / PurePosixPath(member).name
         if not target.exists():
-            raise InputError(f"{archive} lacks {member}, which the published archive has: get it again.")
+            found = f"{archives[0]} lacks" if len(archives) == 1 else f"None of {', '.join(map(str, archives))} has"
+            raise InputError(f"{found} {member}, which the published archive has: get it again.")
         _check(digests, target)
+
+
+def _unpack(archive: Path, members: list[str], raw: Path) -> None:
+    kind, unpack = ("tar.gz", _unpack_tar) if archive.name.endswith(".tar.gz") else ("zip", _unpack_zip)
+    try:
+        unpack(archive, members, raw)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{archive} is not a whole {kind} archive ({error}): remove it and get it again.") from None
 
 
 def _link(path: Path, target: Path) -> None:
@@ -167,8 +173,9 @@ def _link(path: Path, target: Path) -> None:
 def _unpack_zip(archive: Path, members: list[str], raw: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if info.filename in members:
-                target = _target(archive, info.filename, info.file_size, raw)
+            member = _member(info.filename, members)
+            if member is not None:
+                target = _target(archive, member, info.file_size, raw)
                 with opened.open(info) as packed, target.open("wb") as stream:
                     shutil.copyfileobj(packed, stream, CHUNK_BYTES)
 
@@ -178,12 +185,17 @@ def _unpack_tar(archive: Path, members: list[str], raw: Path) -> None:
     with gzip.open(archive) as whole:
         with tarfile.open(fileobj=whole, mode="r|", bufsize=CHUNK_BYTES) as opened:
             for info in opened:
-                name = info.name.removeprefix("./")
-                if name in members and info.isreg() and (packed := opened.extractfile(info)) is not None:
-                    with packed, _target(archive, name, info.size, raw).open("wb") as stream:
+                member = _member(info.name, members)
+                if member is not None and info.isreg() and (packed := opened.extractfile(info)) is not None:
+                    with packed, _target(archive, member, info.size, raw).open("wb") as stream:
                         shutil.copyfileobj(packed, stream, CHUNK_BYTES)
         while whole.read(CHUNK_BYTES):  # the checksum stands at the very end
             continue
+
+
+def _member(name: str, members: list[str]) -> str | None:
+    """The member that stands under a name in an archive, in whatever folder of it."""
+    return next((member for member in members if name == member or name.endswith(f"/{member}")), None)
 
 
 def _target(archive: Path, member: str, size: int, raw: Path) -> Path:

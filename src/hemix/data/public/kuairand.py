@@ -63,8 +63,7 @@ def convert_kuairand(raw: Path, out: Path) -> None:
         _write(converter, f"log-{number}", raw / name, LOG, "make_timestamptz(time_ms * 1000) AS time")
         parts.append(text_literal(out / f"log-{number}.parquet"))
     converter.write("log", f"SELECT * FROM read_parquet([{', '.join(parts)}])", raw / LOGS[0])
-    for number in range(len(LOGS)):
-        (out / f"log-{number}.parquet").unlink()
+    converter.drop(*(f"log-{number}" for number in range(len(LOGS))))
     _write(converter, "users", raw / "user_features_pure.csv", USERS)
     _write(converter, "videos", raw / "video_features_basic_pure.csv", VIDEOS)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hemix.data.public.avazu import convert_avazu
+from hemix.data.public.bars import AMAZON_ELECTRONICS, KUAIVIDEO, TAOBAO_AD
 from hemix.data.public.criteo import convert_criteo
 from hemix.data.public.dataset import Dataset, Digest, RemoteFile, Source
 from hemix.data.public.foursquare import convert_nyc, convert_tky
@@ -321,6 +322,9 @@ DATASETS: dict[str, Dataset] = {
         CRITEO,
         AVAZU,
         KUAIRAND_PURE,
+        AMAZON_ELECTRONICS,
+        TAOBAO_AD,
+        KUAIVIDEO,
     )
 }
 """Every public data set that `hemix data get` knows."""

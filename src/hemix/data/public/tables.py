@@ -60,7 +60,7 @@ def columns_of(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
-            names = next(csv.reader([stream.readline(MAX_HEADER)]), [])
+            names = [name.strip() for name in next(csv.reader([stream.readline(MAX_HEADER)]), [])]
     except DAMAGED_GZIP as error:
         raise _not_whole(path, error) from None
     missing = [name for name in columns if name not in names]
@@ -113,6 +113,11 @@ class Converter:
                 f"{raw.name} could not be written as the table {table}: {str(error).splitlines()[0]}. Nothing was "
                 "kept: see whether the disk has space, then run the same command again."
             ) from None
+
+    def drop(self, *tables: str) -> None:
+        """Remove tables that others were made from."""
+        for table in tables:
+            (self.out / f"{table}.parquet").unlink()
 
     def count(self, table: str) -> int:
         """Rows of a table that was written."""
