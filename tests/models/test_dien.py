@@ -48,7 +48,7 @@ def test_parameters_are_as_many_as_the_formula_says(evolution: str, hidden_dim: 
 
 
 def with_events(batch: Batch, name: str, change: dict[int, int]) -> Batch:
-    """The same batch, every request with other ids in these events of one history, or with events swapped."""
+    """The same batch with some events of one history replaced: `change` says by which other of the same request."""
     history = batch.requests.histories[name]
     order = list(range(history.events.ids.shape[1]))
     for to, origin in change.items():
@@ -139,10 +139,10 @@ def test_full_attention_is_an_ordinary_gru() -> None:
 
 def test_a_request_without_events_has_no_interest() -> None:
     inputs = make_inputs(plain=True)
-    x_batch = make_batch(inputs, counts=(2, 1), lengths={"global": (0, 3), "real_time": (0, 0)})
+    batch = make_batch(inputs, counts=(2, 1), lengths={"global": (0, 3), "real_time": (0, 0)})
     for evolution in EVOLUTIONS:
         ranker = build_ranker(inputs, DIENConfig(evolution=evolution), seed=0)
-        x = ranker.embed(x_batch)
+        x = ranker.embed(batch)
         assert isinstance(ranker.backbone, DIEN)
         maps = ranker.backbone.attention(encode_embedded(ranker.backbone, x), x.candidate, Ragged(x.offsets, 3))
         answers = {found.history: found.answers[:, 0] for found in maps}

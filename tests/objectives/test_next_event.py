@@ -171,6 +171,12 @@ def test_an_inner_product_of_equal_widths_has_no_parameters() -> None:
     assert {tuple(parameter.shape) for parameter in wider.parameters()} == {(16, 6)}
 
 
+def test_the_network_has_as_many_parameters_as_the_formula_says() -> None:
+    objective, _ = objective_and_ranker(SMALL, NextEventConfig(auxiliary_head="mlp"))
+    per_history = 100 * (16 + 16) + 100 + 50 * 100 + 50 + 50 + 1
+    assert sum(parameter.numel() for parameter in objective.parameters()) == 2 * per_history
+
+
 def test_it_learns_what_comes_next() -> None:
     """Items in a cycle: after some steps the next event is told from others, which a state without order cannot."""
     inputs = make_inputs(plain=True, num_tasks=1)
