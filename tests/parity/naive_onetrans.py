@@ -46,8 +46,7 @@ def _events(
     parameters: Parameters, config: OneTransConfig, fields: NaiveFields, batch: Batch, r: int
 ) -> tuple[Tokens, int]:
     """The events of the request, and how many there can be; histories of older events come first."""
-    names = config.histories or tuple(history.name for history in fields.inputs.histories)
-    read = [history for history in fields.inputs.histories if history.name in names]
+    read = [h for h in fields.inputs.histories if config.histories is None or h.name in config.histories]
     read = [h for part in ("older", "recent", "all") for h in read if h.part == part]
     x: Tokens = []
     most = 0

@@ -1,8 +1,8 @@
 """Attention of a candidate's tokens to the events of its request and to each other, under one softmax.
 
 Keys and values of the events are there already, once per request. torch's fused attention would need a copy of them
-beside each candidate's own keys; here all tokens of a request multiply the same keys, and only the scores (M x T
-numbers per head and candidate) are put beside those of the tokens themselves.
+beside each candidate's own keys; here all tokens of a request multiply the same keys, and only the scores, M x T per
+head and candidate, are put beside those of the tokens themselves.
 
 Axes: B requests, C candidates of each, M tokens, T events, S = T + M, H heads of width d.
 """
