@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hemix.batch import Batch, Columns, Inputs, Requests
 from hemix.errors import ConfigError
-from hemix.models import MODELS, Backbone, ModelConfig, ModelKind
+from hemix.models import MODELS, Backbone, ModelConfig, ModelKind, Penalised
 from hemix.models.flat import FlatConfig, with_table_dims
 from hemix.models.refined import build_refined
 from hemix.nn.cost import Cost
@@ -75,6 +75,10 @@ class Ranker(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "N K"]:
         return self.score(self.encode(batch.requests), batch.candidates, batch.offsets)
+
+    def penalty(self) -> Float[Tensor, ""] | None:
+        """What the model adds to any loss after a forward pass in training: see `Penalised`."""
+        return self.backbone.penalty() if isinstance(self.backbone, Penalised) else None
 
     def embed(self, batch: Batch) -> Embedded:
         """The vectors of a batch, for those who want to look at them or change them: see `score_embedded`."""

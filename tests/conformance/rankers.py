@@ -17,13 +17,16 @@ from hemix.models.finalmlp import FinalMLPConfig
 from hemix.models.fm import FMConfig
 from hemix.models.gdcn import GDCNConfig
 from hemix.models.hemix import HeMixConfig
+from hemix.models.hiformer import HiFormerConfig
 from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
 from hemix.models.lr import LRConfig
 from hemix.models.masknet import MaskNetConfig
 from hemix.models.onetrans import OneTransConfig
+from hemix.models.rankmixer import RankMixerConfig
 from hemix.models.wukong import WukongConfig
 from hemix.models.xdeepfm import XDeepFMConfig
+from hemix.nn.token_experts import ExpertsConfig
 from hemix.nn.towers import MMoEConfig, PLEConfig
 from hemix.ranker import Ranker, build_ranker
 from hemix.refine.drm import DRMConfig
@@ -62,6 +65,12 @@ ONETRANS = OneTransConfig(
 )
 BST = BSTConfig(
     embedding_dim=8, token_dim=16, num_heads=2, ffn_expansion=2, concat_length=5, hidden=(32, 16), dropout=0.0
+)
+RANKMIXER = RankMixerConfig(
+    embedding_dim=8, attention_hidden=(16,), num_tokens=6, token_dim=16, ffn_expansion=2, tower_hidden=(16,)
+)
+HIFORMER = HiFormerConfig(
+    embedding_dim=8, attention_hidden=(16,), num_layers=2, rank=12, ffn_expansion=2, tower_hidden=(16,)
 )
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
@@ -168,6 +177,21 @@ CONFIGS: dict[str, ModelConfig] = {
     "interformer, printed": INTERFORMER.model_copy(
         update={"residual": False, "interaction": "dcnv2", "fusion": "merge"}
     ),
+    "rankmixer": RANKMIXER,
+    "rankmixer, experts": RANKMIXER.model_copy(
+        update={
+            "history_pooling": "mean",
+            "tokenizer": "auto_split",
+            "norm_position": "pre",
+            "experts": ExpertsConfig(num_experts=3),
+        }
+    ),
+    "rankmixer, refined": RANKMIXER.model_copy(update={"num_blocks": 1, "refine": DRMConfig()}),
+    "hiformer": HIFORMER,
+    "hiformer, mapped": HIFORMER.model_copy(
+        update={"history_pooling": "mean", "token_dim": 12, "rank": None, "norm_position": "post"}
+    ),
+    "hiformer, per token": HIFORMER.model_copy(update={"projection": "per_token", "output_projection": False}),
     "hemix, refined": HEMIX.model_copy(update={"num_blocks": 1, "refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
     "longer, refined": LONGER.model_copy(update={"refine": DRMConfig()}),
     "din, refined": DINConfig(embedding_dim=8, hidden=(16,), attention_hidden=(16,), refine=DRMConfig()),

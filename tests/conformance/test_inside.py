@@ -16,10 +16,12 @@ from hemix.models.din import DIN
 from hemix.models.dlrm import DLRM
 from hemix.models.flat import Flat
 from hemix.models.hemix import HeMix
+from hemix.models.hiformer import HiFormer
 from hemix.models.histories import under
 from hemix.models.interformer import InterFormer
 from hemix.models.longer import LONGER
 from hemix.models.onetrans import OneTrans
+from hemix.models.rankmixer import RankMixer
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
@@ -102,7 +104,7 @@ def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragge
         values = values_of_groups(backbone, found.history, state)
         heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(values))
         return heads.flatten(2) @ backbone.blocks[0].output.weight.T
-    if isinstance(backbone, DIN | DLRM):
+    if isinstance(backbone, DIN | DLRM | HiFormer | RankMixer):
         return (found.weights[:, :, 0] @ ragged.spread(encoded["events"])).double()
     if isinstance(backbone, DIEN):
         weights = found.weights[:, 0, 0].to(encoded["evolving"].dtype)

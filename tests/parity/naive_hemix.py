@@ -62,10 +62,10 @@ def _tokens(parameters: Parameters, config: HeMixConfig, name: str, request: Nam
     if config.tokenizer == "auto_split_mlp":
         hidden = torch.clamp(linear(parameters, f"{name}.first.linear", everything), min=0)
         raw = _cut(config, linear(parameters, f"{name}.second", hidden))
-        return [_token_norm(parameters, name, m, token) for m, token in enumerate(raw)]
+        return [naive_mixer.token_norm(parameters, f"{name}.norm", m, token) for m, token in enumerate(raw)]
     if config.tokenizer == "per_token_linear":
         raw = _cut(config, linear(parameters, f"{name}.maps.linear", everything))
-        normed = [_token_norm(parameters, name, m, token) for m, token in enumerate(raw)]
+        normed = [naive_mixer.token_norm(parameters, f"{name}.norm", m, token) for m, token in enumerate(raw)]
         return [token / (1 + torch.exp(-token)) for token in normed]
     assert config.token_groups is not None
     tokens = []
@@ -73,7 +73,7 @@ def _tokens(parameters: Parameters, config: HeMixConfig, name: str, request: Nam
         own = [dict(request)[field] for field in group if field in dict(request)]
         others = [dict(candidate)[field] for field in group if field in dict(candidate)]
         token = linear(parameters, f"{name}.maps.{m}.linear", torch.cat(own + others))
-        tokens.append(_token_norm(parameters, name, m, token))
+        tokens.append(naive_mixer.token_norm(parameters, f"{name}.norm", m, token))
     return tokens
 
 
@@ -87,11 +87,6 @@ def _request_tokens(parameters: Parameters, config: HeMixConfig, request: Named,
 
 def _cut(config: HeMixConfig, flat: Tensor) -> list[Tensor]:
     return [flat[start : start + config.token_dim] for start in range(0, len(flat), config.token_dim)]
-
-
-def _token_norm(parameters: Parameters, name: str, m: int, token: Tensor) -> Tensor:
-    scale, shift = parameters[f"{name}.norm.weight"][m], parameters[f"{name}.norm.bias"][m]
-    return (token - token.mean()) / torch.sqrt(((token - token.mean()) ** 2).mean() + 1e-5) * scale + shift
 
 
 def _events(parameters: Parameters, config: HeMixConfig, group: str, events: list[Tensor]) -> list[Tensor]:

@@ -27,6 +27,13 @@ def norm(parameters: Parameters, name: str, x: Tensor) -> Tensor:
     return centred / torch.sqrt((centred**2).mean() + 1e-5) * parameters[f"{name}.weight"] + parameters[f"{name}.bias"]
 
 
+def token_norm(parameters: Parameters, name: str, m: int, x: Tensor) -> Tensor:
+    """LayerNorm with a scale and a shift of token m."""
+    centred = x - x.mean()
+    scale, shift = parameters[f"{name}.weight"][m], parameters[f"{name}.bias"][m]
+    return centred / torch.sqrt((centred**2).mean() + 1e-5) * scale + shift
+
+
 def attended(query: Tensor, keys: Tensor, values: Tensor, width: int) -> Tensor:
     """The answers of all heads (of `width` coordinates) side by side."""
     heads = []
@@ -87,15 +94,24 @@ def _ffn(parameters: Parameters, config: HeMixConfig, name: str, x: list[Tensor]
     changed = []
     for t, token in enumerate(x):
         place = 0 if config.ffn == "shared" else t
-        hidden = _mapped(parameters, f"{name}.ffn.up", place, token)
+        hidden = mapped(parameters, f"{name}.ffn.up", place, token)
         if config.ffn == "per_token_swiglu":
-            gate = _mapped(parameters, f"{name}.ffn.gate", place, token)
+            gate = mapped(parameters, f"{name}.ffn.gate", place, token)
             hidden = gate / (1 + torch.exp(-gate)) * hidden
         else:
-            hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
-        changed.append(_mapped(parameters, f"{name}.ffn.down", place, hidden))
+            hidden = gelu(hidden)
+        changed.append(mapped(parameters, f"{name}.ffn.down", place, hidden))
     return changed
 
 
-def _mapped(parameters: Parameters, name: str, place: int, x: Tensor) -> Tensor:
+def network(parameters: Parameters, name: str, place: int, x: Tensor) -> Tensor:
+    """The two-layer GELU network at one place."""
+    return mapped(parameters, f"{name}.down", place, gelu(mapped(parameters, f"{name}.up", place, x)))
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def mapped(parameters: Parameters, name: str, place: int, x: Tensor) -> Tensor:
     return x @ parameters[f"{name}.weight"][place] + parameters[f"{name}.bias"][place]

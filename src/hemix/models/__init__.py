@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from hemix.models.backbone import Attentive, Backbone, Gated, ModelKind, ModelSettings, Residual, Sequential
+from hemix.models.backbone import (
+    Attentive,
+    Backbone,
+    Gated,
+    ModelKind,
+    ModelSettings,
+    Penalised,
+    Residual,
+    Sequential,
+)
 
 NAMES = (
     "afn",
@@ -21,11 +30,13 @@ NAMES = (
     "fm",
     "gdcn",
     "hemix",
+    "hiformer",
     "interformer",
     "longer",
     "lr",
     "masknet",
     "onetrans",
+    "rankmixer",
     "wukong",
     "xdeepfm",
 )
@@ -51,6 +62,7 @@ __all__ = [
     "ModelConfig",
     "ModelKind",
     "ModelSettings",
+    "Penalised",
     "Residual",
     "Sequential",
 ]

@@ -1,7 +1,8 @@
 """What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
-It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`, and
-`Sequential` for objectives that learn from it. Each file of a model ends with its `ModelKind`, by the name `MODEL`.
+It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`; let
+objectives learn from it: `Sequential`; and add to the loss: `Penalised`. Each file of a model ends with its
+`ModelKind`, by the name `MODEL`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,15 @@ class Backbone(Protocol):
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """Multiply-adds by formula, without running anything; `lengths` are the events of each history."""
+        ...
+
+
+@runtime_checkable
+class Penalised(Protocol):
+    """A model that adds something of its own to any loss."""
+
+    def penalty(self) -> Float[Tensor, ""] | None:
+        """What the last forward pass in training adds, to be asked for once; None: nothing."""
         ...
 
 

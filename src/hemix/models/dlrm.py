@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap, ModelKind
-from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
 from hemix.models.number_fields import NumberSplit, one_width
+from hemix.models.pooled import HistoryPooling, PooledHistories, pooled_histories
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
-from hemix.nn.target_attention import TargetAttention
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.refine import RefineConfig
 
@@ -40,7 +39,7 @@ class DLRMConfig(Config):
     """Width of every embedding; a feature's `dim` must be the same or unset."""
     histories: tuple[str, ...] | None = None
     """Histories to pool; None: all of the data."""
-    history_pooling: Literal["mean", "target_attention"] = "mean"
+    history_pooling: HistoryPooling = "mean"
     attention_hidden: tuple[Width, ...] = Field(default=(64,), min_length=1)
     """Of `target_attention`: widths of the activation unit's hidden layers."""
     bottom_hidden: tuple[Width, ...] = (64,)
@@ -57,9 +56,7 @@ class DLRMConfig(Config):
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing or cannot be compared."""
-        if self.history_pooling == "target_attention":
-            return comparable_histories(inputs, self.histories)
-        return named_histories(inputs, self.histories)
+        return pooled_histories(inputs, self.histories, self.history_pooling)
 
 
 class DLRM(nn.Module):
@@ -74,26 +71,24 @@ class DLRM(nn.Module):
     def __init__(self, config: DLRMConfig, inputs: Inputs, layouts: Layouts) -> None:
         super().__init__()
         self._config = config
-        self._names = tuple(history.name for history in inputs.histories)
         self._request = NumberSplit(inputs.request, layouts.request)
         self._candidate = NumberSplit(inputs.candidate, layouts.candidate)
         self._width = one_width(
             [self._request.vectors, self._candidate.vectors, *layouts.histories.values()], "model.name 'dlrm'"
         )
-        self._attention: dict[str, TargetAttention] = {}
-        if config.history_pooling == "target_attention":
-            for history in inputs.histories:
-                shared = [name for name in history.shared if name not in self._candidate.numbers]
-                layout = layouts.histories[history.name]
-                self._attention[history.name] = TargetAttention(shared, layout, config.attention_hidden, softmax=True)
-        self.attention = nn.ModuleList(self._attention.values())
+        self._pooled = PooledHistories(
+            config.history_pooling,
+            inputs.histories,
+            layouts.histories,
+            config.attention_hidden,
+            not_compared=self._candidate.numbers,
+        )
+        self.attention = nn.ModuleList(self._pooled.units.values())
         num_numbers = len(self._request.numbers) + len(self._candidate.numbers)
         self.bottom = MLP(2 * num_numbers, (*config.bottom_hidden, self._width)) if num_numbers else None
-        pooled = sum(len(history.fields) for history in inputs.histories)
-        attended = pooled if self._attention else 0
         self._build_top(
-            num_request=len(self._request.vectors.names) + pooled - attended,
-            num_candidate=len(self._candidate.vectors.names) + attended + (self.bottom is not None),
+            num_request=len((self._request.vectors + self._pooled.of_request).names),
+            num_candidate=len((self._candidate.vectors + self._pooled.of_candidate).names) + (self.bottom is not None),
             num_tasks=len(inputs.tasks),
         )
 
@@ -112,15 +107,10 @@ class DLRM(nn.Module):
         self.rest = nn.Sequential(nn.ReLU(), MLP(hidden[0], hidden[1:]), towers)
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
-        if name in self._attention:
-            return prefixed(name, self._attention[name].encode(events, attended))
-        kept = attended[:, :, None].to(events.values.dtype)
-        mean = (events.values * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
-        return {f"{name}.mean": mean}
+        return self._pooled.encode(name, events, attended)
 
     def encode_request(self, request: Fields, histories: State) -> State:
-        means = [] if self._attention else [histories[f"{name}.mean"] for name in self._names]
-        values = torch.cat([request.select(self._request.vectors.names).values, *means], dim=1)
+        values = self._pooled.with_request(request.select(self._request.vectors.names), histories).values
         vectors = values.unflatten(1, (-1, self._width))
         top = [_products(vectors, self.request_pairs), *([values] if self._config.embeddings_to_top else [])]
         return {
@@ -134,8 +124,8 @@ class DLRM(nn.Module):
         if self.bottom is not None:
             numbers = [ragged.spread(state["numbers"]), candidate.select(self._candidate.numbers).values]
             dense = [self.bottom(torch.cat(numbers, dim=1))]
-        interests = [attention(candidate, under(name, state), ragged) for name, attention in self._attention.items()]
-        values = torch.cat([*dense, candidate.select(self._candidate.vectors.names).values, *interests], dim=1)
+        embedded = self._pooled.with_candidate(candidate.select(self._candidate.vectors.names), state, ragged)
+        values = torch.cat([*dense, embedded.values], dim=1)
         vectors = values.unflatten(1, (-1, self._width))
         crossed = torch.bmm(vectors, ragged.spread(state["vectors"]).transpose(1, 2)).flatten(1)
         own = _products(vectors, self.candidate_pairs)
@@ -144,17 +134,16 @@ class DLRM(nn.Module):
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history, under `target_attention`; nothing where histories are averaged."""
-        return target_maps(self._attention, state, candidate, ragged)
+        return self._pooled.maps(state, candidate, ragged)
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """Products of all pairs (each side's are made as a full square), both MLPs and, if chosen, the attention."""
-        attention = sum((part.cost(lengths[name]) for name, part in self._attention.items()), Cost())
         request, candidate = self._counts
         pairs = Cost(
             per_request=request**2 * self._width, per_candidate=(candidate**2 + request * candidate) * self._width
         )
         mlps = products(self.rest) + (products(self.bottom) if self.bottom is not None else 0)
-        return attention + pairs + self.first.cost() + Cost(per_candidate=mlps)
+        return self._pooled.cost(lengths) + pairs + self.first.cost() + Cost(per_candidate=mlps)
 
 
 def _pairs(count: int) -> Int[Tensor, " P"]:

@@ -22,6 +22,7 @@ from hemix.config import Config, is_empty, is_none
 from hemix.errors import ConfigError, unknown_name
 from hemix.models.backbone import Crossing, Gate, ModelKind
 from hemix.models.histories import named_histories
+from hemix.models.pooled import mean_of_events
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
 from hemix.nn.first_order import FirstOrder
@@ -126,8 +127,7 @@ class Flat(nn.Module):
         self.model = model
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
-        kept = attended[:, :, None].to(events.values.dtype)
-        return {f"{name}.mean": (events.values * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)}
+        return {f"{name}.mean": mean_of_events(events.values, attended)}
 
     def encode_request(self, request: Fields, histories: State) -> State:
         means = [histories[f"{name}.mean"] for name in self._histories]

@@ -13,7 +13,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hemix.batch import Inputs
-from hemix.models.backbone import AttentionMap, Attentive, Backbone, Crossing, Gate, Gated, Residual, Sequential, Update
+from hemix.models.backbone import (
+    AttentionMap,
+    Attentive,
+    Backbone,
+    Crossing,
+    Gate,
+    Gated,
+    Penalised,
+    Residual,
+    Sequential,
+    Update,
+)
 from hemix.models.flat import joined_layout
 from hemix.nn.cost import Cost
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -84,6 +95,10 @@ class Refined(nn.Module):
         """See `Sequential`: of the histories that `state_widths` names."""
         assert isinstance(self.model, Sequential)
         return self.model.event_states(name, state)
+
+    def penalty(self) -> Float[Tensor, ""] | None:
+        """See `Penalised`; None if the backbone behind has nothing to add."""
+        return self.model.penalty() if isinstance(self.model, Penalised) else None
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """The backbone behind, and the module per candidate."""

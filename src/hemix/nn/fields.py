@@ -25,6 +25,10 @@ class Layout:
         """Width of all fields side by side."""
         return sum(self.widths)
 
+    def __add__(self, other: "Layout") -> "Layout":
+        """These fields, then the others."""
+        return Layout(names=self.names + other.names, widths=self.widths + other.widths)
+
     def select(self, names: Sequence[str]) -> "Layout":
         """The named fields, in that order."""
         known = dict(zip(self.names, self.widths, strict=True))

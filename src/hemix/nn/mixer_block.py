@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from hemix.nn.mixing import HeadMixing, HeteroMixing, SelfAttention
 from hemix.nn.norm import NormKind, build_norm
+from hemix.nn.token_experts import PerTokenExperts
 from hemix.nn.token_ffn import PerTokenFFN, PerTokenSwiGLU, SharedFFN
 
 Mixing = HeteroMixing | HeadMixing | SelfAttention
-FFN = PerTokenFFN | SharedFFN | PerTokenSwiGLU
+FFN = PerTokenFFN | SharedFFN | PerTokenSwiGLU | PerTokenExperts
 
 
 class MixerBlock(nn.Module):

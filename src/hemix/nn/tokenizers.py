@@ -1,14 +1,15 @@
-"""From the fields of request and candidate to M tokens of one width.
+"""From the fields of request and candidate to M tokens of one width: four ways.
 
-    auto split   LN_m((W2 relu(W1 e + b1) + b2)_m)        interact, then split
-    groups       LN_m(W_m e_m + b_m)                      e_m: the fields of group m alone
+    AutoSplitTokenizer    LN_m((W2 relu(W1 e + b1) + b2)_m)        interact, then split
+    PerTokenTokenizer     silu(LN_m(W_m e + b_m))                  split only: one linear map per token
+    GroupTokenizer        LN_m(W_m e_m + b_m)                      e_m: the fields of group m alone
+    ChunkTokenizer        LN_m(W_m e_m + b_m)                      e_m: the m-th of M equal pieces of e
 
-LN_m: a norm with a scale and a shift of its own for each token. What a linear map does with the request's fields is
-computed once per request.
+What a linear map does with the request's fields is computed once per request.
 """
 
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import torch
@@ -53,6 +54,28 @@ class AutoSplitTokenizer(nn.Module):
         return self.first.cost() + Cost(per_candidate=self.second.weight.numel())
 
 
+class PerTokenTokenizer(nn.Module):
+    """One linear map of all fields per token: the tokenizer of a public implementation (UniRank)."""
+
+    def __init__(self, request: Layout, candidate: Layout, num_tokens: int, width: int) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.maps = SplitLinear(request.width, candidate.width, num_tokens * width)
+        self.norm = PerTokenLayerNorm(num_tokens, width)
+        start_without_bias(self.maps.linear)
+
+    def encode(self, request: Fields) -> Float[Tensor, "R I"]:
+        """The request's part of all tokens."""
+        return self.maps.request(request.values)
+
+    def forward(self, candidate: Fields, of_request: Float[Tensor, "N I"]) -> Float[Tensor, "N M D"]:
+        mapped = self.maps.candidate(candidate.values, of_request)
+        return nn.functional.silu(self.norm(mapped.unflatten(1, (self.num_tokens, -1))))
+
+    def cost(self) -> Cost:
+        return self.maps.cost()
+
+
 class GroupTokenizer(nn.Module):
     """One linear map per group of fields; a group of request fields alone is mapped once per request."""
 
@@ -90,10 +113,53 @@ class GroupTokenizer(nn.Module):
         return sum((part.cost() for part in self._maps), Cost())
 
 
+class ChunkTokenizer(GroupTokenizer):
+    """All fields side by side, the request's first, cut into M pieces of one width (give or take one number).
+
+    Pieces do not heed where a field ends. Raises ConfigError for more pieces than numbers.
+    """
+
+    def __init__(self, request: Layout, candidate: Layout, num_tokens: int, width: int) -> None:
+        total = request.width + candidate.width
+        if num_tokens > total:
+            raise ConfigError(
+                f"tokenizer 'auto_split' cuts the fields into model.num_tokens pieces; there are {total} numbers for "
+                f"{num_tokens} pieces. Lower model.num_tokens, or raise model.embedding_dim."
+            )
+        ends = [total * (place + 1) // num_tokens for place in range(num_tokens)]
+        own = _pieces("request", [min(end, request.width) for end in ends])
+        others = _pieces("candidate", [max(end - request.width, 0) for end in ends])
+        names = {*own.names, *others.names}
+        sides = ("request", "candidate")
+        groups = [[f"{side} {m}" for side in sides if f"{side} {m}" in names] for m in range(num_tokens)]
+        super().__init__(own, others, groups, width)
+        self._own, self._others = own, others
+
+    def encode(self, request: Fields) -> Float[Tensor, "R M D"]:
+        return super().encode(_cut(request, self._own))
+
+    def forward(self, candidate: Fields, of_request: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
+        return super().forward(_cut(candidate, self._others), of_request)
+
+
+def _pieces(side: str, ends: Sequence[int]) -> Layout:
+    """The pieces of one side that are not empty, each called by its number."""
+    widths = {f"{side} {place}": end - start for place, (start, end) in enumerate(pairwise([0, *ends]))}
+    kept = {name: width for name, width in widths.items() if width}
+    return Layout(names=tuple(kept), widths=tuple(kept.values()))
+
+
+def _cut(fields: Fields, pieces: Layout) -> Fields:
+    return Fields(values=fields.values, widths=pieces.widths, names=pieces.names)
+
+
+Tokenizer = AutoSplitTokenizer | PerTokenTokenizer | GroupTokenizer
+
+
 def feature_groups(
     declared: Sequence[tuple[str, ...]] | None, num_tokens: int, request: Layout, candidate: Layout
 ) -> list[tuple[str, ...]]:
-    """The fields of each token: as declared in `model.token_groups`, else made of each side's fields.
+    """The fields of each token: as `declared` in `model.token_groups`, else `num_tokens` made of each side's fields.
 
     Raises ConfigError for a group that is empty or names an unknown field, a field in no group, and more tokens than
     fields.

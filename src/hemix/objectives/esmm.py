@@ -20,7 +20,7 @@ from hemix.batch import Batch, Inputs
 from hemix.config import Config
 from hemix.errors import unknown_name
 from hemix.objectives.log_loss import TaskWeights, task_labels, weights_of
-from hemix.objectives.loss import Loss
+from hemix.objectives.loss import Loss, with_penalty
 from hemix.objectives.targets import product_logit, row_losses, weighted_means
 from hemix.ranker import Ranker
 
@@ -67,4 +67,5 @@ class ESMM(nn.Module):
         place = torch.tensor([self._conversion], device=losses.device)
         losses = losses.index_copy(1, place, joint[:, None])
         means = weighted_means(losses, labels.index_copy(1, place, both[:, None]), batch.weights)
-        return Loss(total=(self.task_weights * means).sum(), parts=dict(zip(self._parts, means.detach(), strict=True)))
+        parts = dict(zip(self._parts, means.detach(), strict=True))
+        return with_penalty(Loss(total=(self.task_weights * means).sum(), parts=parts), ranker)

@@ -1,7 +1,7 @@
 """A loss of its own for each task: cross entropy of binary labels, squared error of regressions.
 
 part_k = sum_n w_n loss_k(output_nk, y_nk) / sum_n w_n      over the rows whose label k is known
-total  = sum_k lambda_k part_k
+total  = sum_k lambda_k part_k (+ what the model adds: models/backbone.py, `Penalised`)
 
 Binary: BCE(logit, y). Regression: (output - (t(y) - centre) / spread)^2 with t(y) = y or log(1 + y), centre and spread
 those of the training rows (`TaskSpec`), so that the loss is 1 at the mean of all rows, whatever the unit.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hemix.batch import Batch, Inputs
 from hemix.config import Config
 from hemix.errors import ConfigError, unknown_name
-from hemix.objectives.loss import Loss
+from hemix.objectives.loss import Loss, with_penalty
 from hemix.objectives.targets import row_losses, weighted_means
 from hemix.ranker import Ranker
 
@@ -45,10 +45,10 @@ class LogLoss(nn.Module):
 
     def forward(self, ranker: Ranker, batch: Batch) -> Loss:
         """Raises ConfigError if the batch has no labels."""
-        return self.of(ranker(batch), batch)
+        return with_penalty(self.of(ranker(batch), batch), ranker)
 
     def of(self, outputs: Float[Tensor, "N K"], batch: Batch) -> Loss:
-        """The same for outputs that are there already."""
+        """The losses of the tasks alone, for outputs that are there already."""
         labels = task_labels(batch, len(self._tasks))
         means = weighted_means(row_losses(self._tasks, outputs, labels), labels, batch.weights)
         names = [task.name for task in self._tasks]

@@ -26,7 +26,7 @@ from hemix.models import Sequential
 from hemix.models.histories import comparable_histories
 from hemix.nn.ragged import Ragged
 from hemix.objectives.log_loss import LogLoss, LogLossConfig, TaskWeights
-from hemix.objectives.loss import Loss
+from hemix.objectives.loss import Loss, with_penalty
 from hemix.ranker import Ranker, encode_embedded
 
 HEAD_HIDDEN = (100, 50)
@@ -75,7 +75,7 @@ class NextEvent(nn.Module):
         x = ranker.embed(batch)
         state = encode_embedded(ranker.backbone, x)
         outputs = ranker.backbone.score(state, x.candidate, Ragged(x.offsets, batch.num_rows))
-        loss = self.log_loss.of(outputs, batch)
+        loss = with_penalty(self.log_loss.of(outputs, batch), ranker)
         assert isinstance(ranker.backbone, Sequential)
         parts = []
         for name, shared in self._shared.items():

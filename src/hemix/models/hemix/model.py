@@ -12,7 +12,7 @@ from hemix.models.backbone import AttentionMap, Update
 from hemix.models.hemix.config import HeMixConfig
 from hemix.models.hemix.crosses import HistoryCrosses
 from hemix.models.hemix.queries import MixedQueries, merged
-from hemix.models.hemix.tokenizers import Tokenizer, build_tokenizer
+from hemix.models.hemix.tokenizers import build_tokenizer
 from hemix.models.histories import prefixed, under
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -21,7 +21,7 @@ from hemix.nn.mixing import SMALL_STD, build_mixing
 from hemix.nn.norm import build_norm
 from hemix.nn.ragged import Ragged
 from hemix.nn.token_ffn import build_ffn
-from hemix.nn.tokenizers import GroupTokenizer, start_without_bias
+from hemix.nn.tokenizers import GroupTokenizer, Tokenizer, start_without_bias
 from hemix.nn.towers import OwnTowers, build_towers
 
 

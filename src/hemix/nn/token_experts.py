@@ -1,0 +1,117 @@
+"""Several networks for each token, of which each row takes a few: the sparse form of `PerTokenFFN`.
+
+Section 3.4 of RankMixer (https://arxiv.org/abs/2507.15551): routing by ReLU, a penalty that keeps most gates shut, and
+two routers, so that in training every expert learns while in use only those with an open gate are computed.
+
+    G_t    = relu(R_t s_t + c_t)                       E gates of token t; in use: of the router h_infer
+    out_t  = sum_j G_tj e_tj(s_t)                      e_tj: a two-layer GELU network of its own
+    adds   lambda mean over rows and tokens of sum_j G_tj      of h_infer alone, to the loss
+    lambda = penalty max(0, a - active_share)          a: share of the gates of the batch that are open
+
+Filled in: how h_infer learns the task, lambda, and the start values. docs/models/rankmixer.md has the reasons.
+
+Axes: N rows, M tokens, D width of a token, E experts of a token, G = M E experts in all.
+"""
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hemix.config import Config
+from hemix.nn.grouped_linear import GroupedLinear
+from hemix.nn.mixing import SMALL_STD
+
+
+class ExpertsConfig(Config):
+    """How many networks a token has, and how few of them a row is to take."""
+
+    num_experts: Annotated[int, Field(ge=2)] = 4
+    """Of each token; every one as large as the single network in their place."""
+    active_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The share of open gates above which the penalty sets in."""
+    penalty: Annotated[float, Field(gt=0)] = 1.0
+    """Strength of the penalty: its factor is this times what the share is too high by."""
+    dense_training: bool = True
+    """A router of its own for half of the rows in training, without penalty; false: one router, in training too."""
+
+
+class PerTokenExperts(nn.Module):
+    """In evaluation each expert sees only the rows that are routed to it.
+
+    In training all of them are computed. `dense_rows` says which rows take the router of training; the model draws it
+    once per pass, so that a row takes the same router in every block.
+    """
+
+    def __init__(self, config: ExpertsConfig, num_tokens: int, width: int, expansion: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_tokens = num_tokens
+        groups = num_tokens * config.num_experts
+        self.router = self._build_router(width)
+        self.dense_router = self._build_router(width) if config.dense_training else None
+        self.up = GroupedLinear(groups, width, expansion * width)
+        self.down = GroupedLinear(groups, expansion * width, width, std=SMALL_STD)
+        self.dense_rows: Bool[Tensor, " N"] | None = None
+        self._open: Float[Tensor, "N M E"] | None = None
+
+    def _build_router(self, width: int) -> GroupedLinear:
+        """At the start every gate is open by 1 / E, whatever the row: a mean of all experts."""
+        router = GroupedLinear(self.num_tokens, width, self.config.num_experts, std=0.0)
+        assert router.bias is not None
+        nn.init.constant_(router.bias, 1 / self.config.num_experts)
+        return router
+
+    def gates(self, x: Float[Tensor, "N M D"], router: GroupedLinear | None = None) -> Float[Tensor, "N M E"]:
+        """How much each row takes of each expert, by the router of use unless another is given."""
+        return torch.relu((router or self.router)(x.transpose(0, 1))).transpose(0, 1)
+
+    def forward(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
+        gates = self.gates(x)
+        if not self.training:
+            return self.routed(x, gates)
+        self._open = gates
+        if self.dense_router is not None and self.dense_rows is not None:
+            gates = torch.where(self.dense_rows[:, None, None], self.gates(x, self.dense_router), gates)
+        return self.weighed(x, gates)
+
+    def weighed(self, x: Float[Tensor, "N M D"], gates: Float[Tensor, "N M E"]) -> Float[Tensor, "N M D"]:
+        """All experts on all rows."""
+        rows = x.transpose(0, 1).repeat_interleave(self.config.num_experts, dim=0)
+        found = self.down(F.gelu(self.up(rows))).unflatten(0, (self.num_tokens, -1))
+        return torch.einsum("menw,nme->nmw", found, gates)
+
+    def routed(self, x: Float[Tensor, "N M D"], gates: Float[Tensor, "N M E"]) -> Float[Tensor, "N M D"]:
+        """The same from the rows alone whose gate is open: an expert that no row takes costs nothing."""
+        tokens = []
+        for token, (rows, own) in enumerate(zip(x.unbind(1), gates.unbind(1), strict=True)):
+            total = torch.zeros_like(rows)
+            for expert, gate in enumerate(own.unbind(1)):
+                taken = gate.nonzero().flatten()
+                if len(taken):
+                    place = token * self.config.num_experts + expert
+                    answers = gate[taken, None] * self._expert(place, rows[taken])
+                    total = total.index_add(0, taken, answers)
+            tokens.append(total)
+        return torch.stack(tokens, dim=1)
+
+    def _expert(self, place: int, rows: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        assert self.up.bias is not None
+        assert self.down.bias is not None
+        hidden = F.gelu(torch.addmm(self.up.bias[place], rows, self.up.weight[place]))
+        return torch.addmm(self.down.bias[place], hidden, self.down.weight[place])
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """What the last forward pass in training adds to the loss; to be asked for once."""
+        gates, self._open = self._open, None
+        assert gates is not None, "there was no forward pass in training"
+        share = (gates.detach() > 0).to(gates.dtype).mean()
+        strength = self.config.penalty * (share - self.config.active_share).clamp(min=0.0)
+        return strength * gates.sum(dim=2).mean()
+
+    def cost(self) -> int:
+        """M D E + 2 E M k D^2: as if every gate were open, as all are at the start."""
+        return sum(part.weight.numel() for part in (self.router, self.up, self.down))

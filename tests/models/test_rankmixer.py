@@ -1,0 +1,261 @@
+"""RankMixer: counts, tokens, experts and their penalty, configuration."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from factories import make_batch, make_inputs
+from hemix.batch import FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
+from hemix.config import parse_config
+from hemix.errors import ConfigError
+from hemix.models.rankmixer import RankMixerConfig
+from hemix.nn.fields import Fields, Layout
+from hemix.nn.token_experts import ExpertsConfig, PerTokenExperts
+from hemix.nn.tokenizers import ChunkTokenizer
+from hemix.objectives import LogLossConfig, build_objective
+from hemix.objectives.esmm import ESMMConfig
+from hemix.ranker import Ranker, build_ranker, count_parameters
+from hemix.refine.drm import DRMConfig
+
+INPUTS = make_inputs()
+"""5 request fields, 6 candidate fields, 7 event fields in each of two histories."""
+SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "num_tokens": 5, "token_dim": 12, "tower_hidden": (5,)}
+EXPERTS = RankMixerConfig(**SMALL, experts=ExpertsConfig(num_experts=3))
+
+
+def layers(*widths: int) -> int:
+    """Weights and biases of the linear maps between these widths."""
+    return sum(a * b + b for a, b in pairwise(widths))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"history_pooling": "mean"},
+        {"norm_position": "pre"},
+        {"tokenizer": "auto_split"},
+        {"experts": {"num_experts": 3}},
+        {"experts": {"num_experts": 3, "dense_training": False}},
+    ],
+)
+def test_parameters_are_as_many_as_the_formula_says(change: dict[str, object]) -> None:
+    config = RankMixerConfig.model_validate({**SMALL, "num_blocks": 3, **change})
+    t, d, k, num_blocks, dim, tasks = 5, 12, 4, 3, 4, 2
+    fields, shared, event = (5 + 6 + 2 * 7) * dim, 4 * dim, 7 * dim
+    network = t * (2 * k * d * d + k * d + d)
+    if config.experts is not None:
+        routers = 2 if config.experts.dense_training else 1
+        network = 3 * network + routers * t * (d * 3 + 3)
+    expected = {
+        "attention": 2 * layers(3 * shared + event, 6, 1) if config.history_pooling == "target_attention" else 0,
+        "tokenizer": fields * d + t * d + 2 * t * d,
+        "blocks": num_blocks * (network + 4 * d),
+        "final_norm": 2 * d if config.norm_position == "pre" else 0,
+        "towers": tasks * layers(d, 5, 1),
+    }
+    found = count_parameters(INPUTS, config).by_part
+    found.pop("embedding")
+    assert found == {part: number for part, number in expected.items() if number}
+
+
+def test_networks_hold_the_parameters_that_the_paper_counts() -> None:
+    """2 k L T D^2 weights: 113 M and 906 M at the paper's sizes for k = 3."""
+    for (tokens, width), millions in (((16, 768), 113), ((32, 1536), 906)):
+        config = RankMixerConfig(tokenizer="auto_split", num_tokens=tokens, token_dim=width, ffn_expansion=3)
+        with torch.device("meta"):
+            named = Ranker(INPUTS, config).named_parameters()
+        weights = sum(value.numel() for name, value in named if ".ffn." in name and name.endswith("weight"))
+        assert weights == 2 * 3 * 2 * tokens * width**2
+        assert round(weights / 1e6) == millions
+
+
+def test_a_public_implementation_has_the_same_count() -> None:
+    """UniRank's log for KuaiRand: 3,682,822, of which its attention, which is another, and our final norm."""
+    ids = tuple(FieldSpec(name=f"field {i}", kind="id", start=i, table="ids") for i in range(37))
+    history = HistorySpec(name="all", fields=ids[:6], shared=(), max_length=20, part="all")
+    inputs = Inputs(
+        request=ids[:3],
+        candidate=ids[3:],
+        histories=(history,),
+        tables=(TableSpec(name="ids", num_ids=10),),
+        tasks=tuple(TaskSpec(name=f"task {k}") for k in range(6)),
+    )
+    config = RankMixerConfig(
+        history_pooling="mean",
+        tokenizer="auto_split",
+        num_tokens=4,
+        token_dim=256,
+        num_blocks=3,
+        ffn_expansion=2,
+        norm_position="pre",
+    )
+    assert count_parameters(inputs, config).dense == 3_682_822 - 4 * 96 * 256 + 2 * 256
+
+
+def test_pieces_are_equal_and_heed_no_field() -> None:
+    """3 + 5 numbers of the request and 6 of the candidate, cut into 4: 3, 4, 3 and 4 of them."""
+    request = Layout(names=("a", "b"), widths=(3, 5))
+    candidate = Layout(names=("c",), widths=(6,))
+    tokenizer = ChunkTokenizer(request, candidate, 4, 2)
+    assert [part.linear.in_features for part in tokenizer.maps] == [3, 4, 3, 4]
+    assert [part.request_width for part in tokenizer.maps] == [3, 4, 1, 0]
+    x = torch.randn(1, 14)
+    fields = [
+        Fields(values=part, widths=layout.widths, names=layout.names)
+        for part, layout in ((x[:, :8], request), (x[:, 8:], candidate))
+    ]
+    found = tokenizer(fields[1], tokenizer.encode(fields[0]))
+    pieces = zip(tokenizer.maps, x.split([3, 4, 3, 4], dim=1), strict=True)
+    expected = tokenizer.norm(torch.stack([part.linear(piece) for part, piece in pieces], dim=1))
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_number_of_tokens_follows_the_features() -> None:
+    for inputs, tokens in ((INPUTS, 8), (make_inputs(plain=True, histories=()), 4)):
+        assert build_ranker(inputs, RankMixerConfig(), seed=0).backbone.tokenizer.num_tokens == tokens
+
+
+@pytest.fixture
+def mixture() -> PerTokenExperts:
+    """Some gates open, some shut, in every token."""
+    torch.manual_seed(0)
+    mixture = PerTokenExperts(ExpertsConfig(num_experts=4), 3, 8, 2)
+    with torch.no_grad():
+        for parameter in mixture.parameters():
+            parameter += 0.5 * torch.randn(parameter.shape)
+    return mixture
+
+
+def test_in_use_only_routed_rows_are_computed(mixture: PerTokenExperts, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(20, 3, 8)
+    gates = mixture.gates(x)
+    seen = []
+    compute = mixture._expert
+    monkeypatch.setattr(mixture, "_expert", lambda place, rows: seen.append((place, len(rows))) or compute(place, rows))
+    found = mixture.eval()(x)
+    torch.testing.assert_close(found, mixture.weighed(x, gates))
+    routed = (gates > 0).sum(dim=0).flatten().tolist()
+    assert seen == [(place, count) for place, count in enumerate(routed) if count]
+    assert 0.2 < sum(routed) / gates.numel() < 0.8
+
+
+def test_a_row_without_an_open_gate_gets_nothing(mixture: PerTokenExperts) -> None:
+    with torch.no_grad():
+        mixture.router.bias -= 100
+    assert torch.equal(mixture.eval()(torch.randn(5, 3, 8)), torch.zeros(5, 3, 8))
+
+
+def test_in_training_a_row_takes_the_router_that_was_drawn(mixture: PerTokenExperts) -> None:
+    x = torch.randn(6, 3, 8)
+    mixture.dense_rows = torch.tensor([True, False] * 3)
+    found = mixture(x)
+    assert mixture.dense_router is not None
+    torch.testing.assert_close(found[0::2], mixture.weighed(x, mixture.gates(x, mixture.dense_router))[0::2])
+    torch.testing.assert_close(found[1::2], mixture.weighed(x, mixture.gates(x))[1::2])
+
+
+def test_about_half_of_the_rows_take_the_router_of_training() -> None:
+    ranker, batch = build_ranker(INPUTS, EXPERTS, seed=0), make_batch(INPUTS, counts=(40,) * 10)
+    ranker(batch)
+    drawn = [block.ffn.dense_rows for block in ranker.backbone.blocks]
+    assert 0.4 < drawn[0].float().mean() < 0.6
+    assert all(torch.equal(drawn[0], other) for other in drawn[1:])
+
+
+def test_penalty_is_of_the_open_gates_above_the_budget(mixture: PerTokenExperts) -> None:
+    x = torch.randn(20, 3, 8)
+    mixture(x)
+    gates = mixture.gates(x)
+    share = float((gates > 0).float().mean())
+    mixture.config = ExpertsConfig(num_experts=4, active_share=share - 0.1, penalty=3.0)
+    torch.testing.assert_close(mixture.penalty(), 3.0 * 0.1 * gates.sum() / 60, rtol=1e-4, atol=0)
+    mixture(x)
+    mixture.config = ExpertsConfig(num_experts=4, active_share=share + 0.01)
+    assert mixture.penalty() == 0
+
+
+@pytest.mark.parametrize("refine", [None, DRMConfig()])
+def test_the_penalty_reaches_every_loss(refine: DRMConfig | None) -> None:
+    config = EXPERTS.model_copy(update={"refine": refine})
+    batch = make_batch(INPUTS)
+    for objective in (LogLossConfig(), ESMMConfig(click="click", conversion="order")):
+        ranker = build_ranker(INPUTS, config, seed=0)
+        torch.manual_seed(0)
+        loss = build_objective(objective, ranker)(ranker, batch)
+        assert list(loss.parts)[-1] == "penalty"
+        # every gate is open by 1/3 at the start: two blocks of 1 * (1 - 0.5) * (3 / 3)
+        torch.testing.assert_close(loss.parts["penalty"], torch.tensor(1.0))
+        torch.testing.assert_close(loss.total, sum(loss.parts.values()))
+        assert loss.total.requires_grad
+
+
+def test_without_experts_or_in_evaluation_there_is_no_penalty() -> None:
+    batch = make_batch(INPUTS)
+    for config in (RankMixerConfig(**SMALL), EXPERTS):
+        ranker = build_ranker(INPUTS, config, seed=0)
+        ranker.train(config.experts is None)
+        assert list(build_objective(LogLossConfig(), ranker)(ranker, batch).parts) == ["click", "order"]
+
+
+def test_the_penalty_is_of_the_router_of_use_alone() -> None:
+    ranker, batch = build_ranker(INPUTS, EXPERTS, seed=0), make_batch(INPUTS)
+    ranker(batch)
+    ranker.penalty().backward()
+    for block in ranker.backbone.blocks:
+        assert block.ffn.router.weight.grad.abs().sum() > 0
+        assert block.ffn.dense_router.weight.grad is None
+
+
+@pytest.mark.parametrize("share", [0.25, 0.6])
+def test_training_brings_the_open_gates_to_the_budget(share: float) -> None:
+    """Near it, not far below: the penalty fades as the share comes down."""
+    config = RankMixerConfig(**SMALL, experts=ExpertsConfig(num_experts=4, active_share=share))
+    ranker = build_ranker(INPUTS, config, seed=0)
+    objective = build_objective(LogLossConfig(), ranker)
+    optimizer = torch.optim.AdamW(ranker.backbone.parameters(), lr=3e-3)
+    torch.manual_seed(0)
+    for step in range(250):
+        optimizer.zero_grad()
+        objective(ranker, make_batch(INPUTS, counts=(4,) * 16, seed=step)).total.backward()
+        optimizer.step()
+    gates = []
+    for block in ranker.backbone.blocks:
+        block.ffn.register_forward_pre_hook(lambda part, x: gates.append(part.gates(*x) > 0))
+    with torch.no_grad():
+        ranker.eval()(make_batch(INPUTS, counts=(4,) * 16, seed=999))
+    for opened in gates:
+        assert abs(float(opened.float().mean()) - share) < 0.15
+
+
+def test_features_must_be_enough_and_grouped() -> None:
+    with pytest.raises(ConfigError, match="there are 25 features for 26 tokens"):
+        build_ranker(INPUTS, RankMixerConfig(num_tokens=26), seed=0)
+    with pytest.raises(ConfigError, match="there are 100 numbers for 101 pieces"):
+        build_ranker(INPUTS, RankMixerConfig(embedding_dim=4, tokenizer="auto_split", num_tokens=101), seed=0)
+    left_out = RankMixerConfig(token_groups=(("user", "tags", "hour", "age", "profile"), ("item", "global.item")))
+    with pytest.raises(
+        ConfigError, match=r"Every feature .* must be in a group .*; genres, .*real_time.price are in none"
+    ):
+        build_ranker(INPUTS, left_out, seed=0)
+    with pytest.raises(ConfigError, match="there is one token per group: num_tokens is 2, token_groups has 1"):
+        parse_config(RankMixerConfig, {"num_tokens": 2, "token_groups": [["item"]]}, "model")
+    with pytest.raises(ConfigError, match="token_groups belong to tokenizer 'semantic_group'"):
+        parse_config(RankMixerConfig, {"tokenizer": "auto_split", "token_groups": [["item"]]}, "model")
+
+
+@pytest.mark.parametrize("experts", [{"num_experts": 1}, {"active_share": 1.0}, {"penalty": 0}, {"budget": 1}])
+def test_impossible_experts_are_refused(experts: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=f"experts.{next(iter(experts))}"):
+        parse_config(RankMixerConfig, {"experts": experts}, "model")
+
+
+def test_only_means_take_a_history_that_shares_no_field() -> None:
+    histories = tuple(replace(history, shared=()) for history in INPUTS.histories)
+    inputs = replace(INPUTS, histories=histories)
+    with pytest.raises(ConfigError, match="history 'global' shares none"):
+        build_ranker(inputs, RankMixerConfig(), seed=0)
+    ranker = build_ranker(inputs, RankMixerConfig(history_pooling="mean"), seed=0)
+    assert ranker(make_batch(inputs)).isfinite().all()

@@ -1,0 +1,44 @@
+"""HiFormer against its equations."""
+
+import pytest
+
+from factories import make_inputs
+from hemix.models.hiformer import HiFormerConfig
+from parity import naive_hiformer
+from parity.check import BATCHES, assert_parity, batch_of, perturbed
+
+SMALL = {
+    "embedding_dim": 4,
+    "attention_hidden": (6,),
+    "num_layers": 2,
+    "rank": 5,
+    "ffn_expansion": 2,
+    "tower_hidden": (5, 3),
+}
+CONFIGS = {
+    "mean": HiFormerConfig(**SMALL, history_pooling="mean"),
+    "post norm": HiFormerConfig(**SMALL, norm_position="post"),
+    "full rank": HiFormerConfig(**{**SMALL, "rank": None}),
+    "per token": HiFormerConfig(**SMALL, projection="per_token"),
+    "per token, one layer": HiFormerConfig(**{**SMALL, "num_layers": 1}, projection="per_token"),
+    "per token, not pruned": HiFormerConfig(**SMALL, projection="per_token", prune_last=False),
+    "not pruned": HiFormerConfig(**SMALL, prune_last=False),
+    "mapped": HiFormerConfig(**SMALL, token_dim=6, num_heads=3),
+    "mapped, mean": HiFormerConfig(**SMALL, token_dim=6, history_pooling="mean", norm_position="post"),
+    "no output projection": HiFormerConfig(**SMALL, output_projection=False),
+    "one head": HiFormerConfig(**SMALL, num_heads=1, histories=("global",)),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_batches(batch: str) -> None:
+    inputs, config = make_inputs(), HiFormerConfig(**SMALL)
+    ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)
+    assert_parity(ranker, rows, lambda parameters: naive_hiformer.score(parameters, config, inputs, rows))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_settings(name: str) -> None:
+    inputs, config = make_inputs(), CONFIGS[name]
+    ranker, rows = perturbed(inputs, config), batch_of(inputs, "switches")
+    assert_parity(ranker, rows, lambda parameters: naive_hiformer.score(parameters, config, inputs, rows))
