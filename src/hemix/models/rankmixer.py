@@ -139,9 +139,8 @@ class RankMixer(nn.Module):
 
     def penalty(self) -> Float[Tensor, ""] | None:
         """Of the gates of all blocks, after a forward pass in training; None without experts, or in evaluation."""
-        if self.config.experts is None or not self.training:
-            return None
-        return torch.stack([mixture.penalty() for mixture in self._mixtures()]).sum()
+        found = [penalty for mixture in self._mixtures() if (penalty := mixture.penalty()) is not None]
+        return torch.stack(found).sum() if found else None
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history, under `target_attention`; nothing where histories are averaged."""
