@@ -201,7 +201,7 @@ def test_updates_are_those_of_the_blocks(ranker: Ranker) -> None:
         torch.testing.assert_close(backbone.towers(backbone.pool(last.stream + last.added)), logits)
         return
     if not isinstance(backbone, HeMix):
-        assert isinstance(backbone, Residual) is isinstance(backbone, LONGER)
+        assert isinstance(backbone, Residual) is isinstance(backbone, LONGER | HiFormer | RankMixer)
         return
     updates = backbone.updates(state, candidate, ragged)
     assert [update.name for update in updates] == [

@@ -12,7 +12,8 @@ from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.evaluate.cost import model_cost
 from hemix.models.hiformer import HiFormerConfig
-from hemix.ranker import build_ranker, count_parameters
+from hemix.nn.ragged import Ragged
+from hemix.ranker import build_ranker, count_parameters, encode_embedded
 
 INPUTS = make_inputs()
 """5 request fields, 6 candidate fields, 7 event fields in each of two histories, 2 tasks."""
@@ -138,15 +139,36 @@ def test_a_low_rank_is_cheaper_than_one_matrix() -> None:
 
 
 def test_each_task_has_a_token_of_its_own() -> None:
-    """With the tokens of two tasks alike, and their weights too, the logits would still differ by the towers alone."""
+    """What its network in the last layer does, no other task sees."""
     ranker = build_ranker(INPUTS, small("per token"), seed=0).eval()
     batch = make_batch(INPUTS)
     before = ranker(batch)
     with torch.no_grad():
-        ranker.backbone.layers[-1].ffn.down.weight[1] += 1.0
+        weight = ranker.backbone.layers[-1].ffn.down.weight[1]
+        weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     after = ranker(batch)
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.isclose(before[:, 1], after[:, 1]).any()
+
+
+@pytest.mark.parametrize("name", ["as it is", "not pruned", "post norm"])
+def test_updates_are_those_of_the_layers(name: str) -> None:
+    """Two per layer, in a pruned last one to the tokens of the tasks; with norms before, they add up."""
+    ranker = build_ranker(INPUTS, small(name), seed=0).eval()
+    model, batch = ranker.backbone, make_batch(INPUTS)
+    x, ragged = ranker.embed(batch), Ragged(batch.offsets, batch.num_rows)
+    updates = model.updates(encode_embedded(model, x), x.candidate, ragged)
+    assert [update.name for update in updates] == [
+        f"layer {n} {part}" for n in (1, 2, 3) for part in ("attention", "ffn")
+    ]
+    assert [update.added.shape[1] for update in updates] == [27] * 4 + ([27] * 2 if name == "not pruned" else [2] * 2)
+    last = (updates[-1].stream + updates[-1].added)[:, :2]
+    if name == "post norm":
+        last = model.layers[-1].ffn_norm(last)
+    else:
+        total = sum(update.added[:, :2] for update in updates)
+        torch.testing.assert_close(last, model.task_tokens + total)
+    torch.testing.assert_close(model.towers(model.final_norm(last)), ranker(batch))
 
 
 def test_fields_must_be_equally_wide_or_mapped() -> None:

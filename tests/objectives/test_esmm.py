@@ -25,6 +25,7 @@ class Given(Ranker):
     def __init__(self, logits: Tensor) -> None:
         nn.Module.__init__(self)
         self.inputs = INPUTS
+        self.backbone = nn.Identity()
         self.logits = nn.Parameter(logits)
 
     def forward(self, batch: Batch) -> Tensor:

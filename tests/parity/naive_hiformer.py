@@ -1,5 +1,7 @@
 """HiFormer for one row at a time: one token and one head after the other, all tokens in every layer."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from parity.naive_pooled import row_fields
 
 
 def score(parameters: Parameters, config: HiFormerConfig, inputs: Inputs, batch: Batch) -> Tensor:
+    inputs = replace(inputs, histories=config.used_histories(inputs))
     fields = NaiveFields(parameters, inputs, config.embedding_dim)
     averaged = config.history_pooling == "mean"
     rows = []
@@ -18,7 +21,7 @@ def score(parameters: Parameters, config: HiFormerConfig, inputs: Inputs, batch:
         row = row_fields(parameters, config, fields, batch, request_of(batch, n), n)
         num_request = len(inputs.request)
         if averaged:
-            num_request += sum(len(h.fields) for h in inputs.histories if h.name in (config.histories or [h.name]))
+            num_request += sum(len(history.fields) for history in inputs.histories)
         x = list(parameters["backbone.task_tokens"])
         for place, (_, value) in enumerate(row):
             side, index = ("request", place) if place < num_request else ("candidate", place - num_request)

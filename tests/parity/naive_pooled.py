@@ -13,7 +13,6 @@ from parity.naive_attention import pooled
 class Pooling(Protocol):
     """The settings that are read here."""
 
-    histories: tuple[str, ...] | None
     history_pooling: str
 
 
@@ -23,7 +22,7 @@ def row_fields(parameters: Parameters, config: Pooling, fields: NaiveFields, bat
     averaged: Named = []
     attended: Named = []
     known = {history.name: history for history in fields.inputs.histories}
-    for index, name in enumerate(config.histories or known):
+    for index, name in enumerate(known):
         events, names = fields.events(batch, name, r), event_names(fields, known[name])
         zeros = [torch.zeros_like(value) for _, value in blank(fields, known[name])]
         if config.history_pooling == "mean":

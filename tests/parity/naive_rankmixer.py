@@ -1,5 +1,7 @@
 """RankMixer for one row at a time: one token and one expert after the other."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ def score(
     parameters: Parameters, config: RankMixerConfig, inputs: Inputs, batch: Batch, dense_rows: Tensor | None = None
 ) -> Tensor:
     """`dense_rows`: those that take the router of training; none in evaluation."""
+    inputs = replace(inputs, histories=config.used_histories(inputs))
     fields = NaiveFields(parameters, inputs, config.embedding_dim)
     rows = []
     for n in range(batch.num_rows):

@@ -120,6 +120,10 @@ class CompositeProjection(nn.Module):
         outputs = num_outputs * width
         self.first = nn.Linear(num_tokens * width, outputs if rank is None else rank, bias=False)
         self.second = nn.Identity() if rank is None else nn.Linear(rank, outputs, bias=False)
+        for part in (self.first, self.second):
+            if isinstance(part, nn.Linear):
+                # as large as its input, so that a product of two is no smaller than one map
+                nn.init.normal_(part.weight, std=part.in_features**-0.5)
 
     def begin(self, tokens: Float[Tensor, "N C D"], start: int) -> Float[Tensor, "N I"]:
         """What the tokens from place `start` on add to the result of the first map."""

@@ -5,10 +5,12 @@ two routers, so that in training every expert learns while in use only those wit
 
     G_t    = relu(R_t s_t + c_t)                       E gates of token t; in use: of the router h_infer
     out_t  = sum_j G_tj e_tj(s_t)                      e_tj: a two-layer GELU network of its own
-    adds   lambda mean over rows and tokens of sum_j G_tj      of h_infer alone, to the loss
-    lambda = penalty max(0, a - active_share)          a: share of the gates of the batch that are open
+    adds   lambda mean over rows and tokens of sum_j relu(z_tj)      to the loss; z = R s + c of h_infer
+    lambda = penalty (a - active_share)                a: share of the gates of the batch that are open
 
-Filled in: how h_infer learns the task, lambda, and the start values. docs/models/rankmixer.md has the reasons.
+Where lambda is negative, too few gates are open, and it is the shut ones that are moved, by relu(-z). The routers alone
+feel the penalty, not what stands before them. Filled in: that, how h_infer learns the task, lambda, and the start
+values. docs/models/rankmixer.md has the reasons.
 
 Axes: N rows, M tokens, D width of a token, E experts of a token, G = M E experts in all.
 """
@@ -32,9 +34,9 @@ class ExpertsConfig(Config):
     num_experts: Annotated[int, Field(ge=2)] = 4
     """Of each token; every one as large as the single network in their place."""
     active_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The share of open gates above which the penalty sets in."""
+    """The share of gates that the penalty keeps open, over rows, tokens and experts of a block."""
     penalty: Annotated[float, Field(gt=0)] = 1.0
-    """Strength of the penalty: its factor is this times what the share is too high by."""
+    """Strength of the penalty: its factor is this times what the share is off by."""
     dense_training: bool = True
     """A router of its own for half of the rows in training, without penalty; false: one router, in training too."""
 
@@ -56,7 +58,7 @@ class PerTokenExperts(nn.Module):
         self.up = GroupedLinear(groups, width, expansion * width)
         self.down = GroupedLinear(groups, expansion * width, width, std=SMALL_STD)
         self.dense_rows: Bool[Tensor, " N"] | None = None
-        self._open: Float[Tensor, "N M E"] | None = None
+        self._logits: Float[Tensor, "N M E"] | None = None
 
     def _build_router(self, width: int) -> GroupedLinear:
         """At the start every gate is open by 1 / E, whatever the row: a mean of all experts."""
@@ -67,13 +69,13 @@ class PerTokenExperts(nn.Module):
 
     def gates(self, x: Float[Tensor, "N M D"], router: GroupedLinear | None = None) -> Float[Tensor, "N M E"]:
         """How much each row takes of each expert, by the router of use unless another is given."""
-        return torch.relu((router or self.router)(x.transpose(0, 1))).transpose(0, 1)
+        return torch.relu(_routed_by(router or self.router, x))
 
     def forward(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
         gates = self.gates(x)
         if not self.training:
             return self.routed(x, gates)
-        self._open = gates
+        self._logits = _routed_by(self.router, x.detach())
         if self.dense_router is not None and self.dense_rows is not None:
             gates = torch.where(self.dense_rows[:, None, None], self.gates(x, self.dense_router), gates)
         return self.weighed(x, gates)
@@ -106,13 +108,17 @@ class PerTokenExperts(nn.Module):
 
     def penalty(self) -> Float[Tensor, ""] | None:
         """What the last forward pass in training adds to the loss; None where there was none since the last answer."""
-        gates, self._open = self._open, None
-        if gates is None:
+        logits, self._logits = self._logits, None
+        if logits is None:
             return None
-        share = (gates.detach() > 0).to(gates.dtype).mean()
-        strength = self.config.penalty * (share - self.config.active_share).clamp(min=0.0)
-        return strength * gates.sum(dim=2).mean()
+        excess = (logits.detach() > 0).to(logits.dtype).mean() - self.config.active_share
+        moved = torch.where(excess > 0, logits, -logits)
+        return self.config.penalty * excess.abs() * torch.relu(moved).sum(dim=2).mean()
 
     def cost(self) -> int:
         """M D E + 2 E M k D^2: as if every gate were open, as all are at the start."""
         return sum(part.weight.numel() for part in (self.router, self.up, self.down))
+
+
+def _routed_by(router: GroupedLinear, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N M E"]:
+    return router(x.transpose(0, 1)).transpose(0, 1)
