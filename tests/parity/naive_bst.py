@@ -1,6 +1,7 @@
 """BST for one row at a time: the whole sequence, the candidate last, through every block and every head."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ PARTS = ("older", "recent", "all")
 
 
 def score(parameters: Parameters, config: BSTConfig, inputs: Inputs, batch: Batch) -> Tensor:
-    fields = NaiveFields(parameters, inputs, config.embedding_dim)
+    read = replace(inputs, histories=tuple(_histories(config, inputs)))
+    fields = NaiveFields(parameters, read, config.embedding_dim)
     return torch.stack([_row(parameters, config, fields, batch, n) for n in range(batch.num_rows)])
 
 
