@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hemix.batch import Batch, Columns, FieldSpec, History, HistorySpec, Inputs, Requests, TableSpec, TaskSpec
 
+DAY = 86_400 * 1_000_000
 TABLES = {"user": 12, "hour": 27, "tag": 9, "item": 40, "category": 8, "genre": 11, "action": 6, "gap": 20}
 
 
@@ -70,10 +71,12 @@ def make_batch(
     """A random batch: request r has ``counts[r]`` candidates and ``lengths[history][r]`` events (else a random number).
 
     A fifth of the numbers and vectors is missing, as is a tenth of the labels; later slots of a set are
-    often padding.
+    often padding. Events of an older history are up to a month old, others up to a day.
     """
     random = torch.Generator().manual_seed(seed)
+    clock = torch.Generator().manual_seed(seed)
     num_requests, num_rows = len(counts), sum(counts)
+    times = 20_000 * DAY + torch.arange(num_requests) * 1_000_000
     histories = {}
     for spec in inputs.histories:
         given = (lengths or {}).get(spec.name)
@@ -83,12 +86,16 @@ def make_batch(
         valid = torch.arange(shape[1]) < length[:, None]
         events = _columns(inputs, spec.fields, shape, random, dtype)
         events = Columns(ids=events.ids * valid[..., None], numbers=torch.where(valid[..., None], events.numbers, 0.0))
-        histories[spec.name] = History(events=events, lengths=length)
+        before = torch.randint(0, DAY, shape, generator=clock).sort(dim=1, descending=True).values
+        before = 1 + before * 30 + DAY if spec.part == "older" else 1 + before
+        histories[spec.name] = History(
+            events=events, times=torch.where(valid, times[:, None] - before, 0), lengths=length
+        )
     requests = Requests(
         columns=_columns(inputs, inputs.request, (num_requests,), random, dtype),
         histories=histories,
         users=torch.arange(num_requests),
-        times=torch.arange(num_requests) * 1_000_000,
+        times=times,
     )
     labels = torch.randint(0, 2, (num_rows, len(inputs.tasks)), generator=random).to(dtype)
     labels[torch.rand(labels.shape, generator=random) < 0.1] = torch.nan
@@ -136,7 +143,7 @@ def take_requests(batch: Batch, order: Sequence[int]) -> Batch:
     rows = torch.cat([torch.arange(int(begin[r]), int(end[r])) for r in order])
     requests = batch.requests
     histories = {
-        name: History(events=_rows(history.events, index), lengths=history.lengths[index])
+        name: History(events=_rows(history.events, index), times=history.times[index], lengths=history.lengths[index])
         for name, history in requests.histories.items()
     }
     return Batch(

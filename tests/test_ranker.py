@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from factories import make_inputs
+from factories import make_batch, make_inputs
 from hemix.batch import TableSpec
 from hemix.errors import ConfigError
 from hemix.models.din import DINConfig
@@ -44,6 +44,17 @@ def test_memory_is_what_training_needs() -> None:
         check_memory(INPUTS, DINConfig(), memory=needed - 1)
     dense = check_memory(INPUTS, DINConfig(), table_optimizer="adam", memory=10**12)
     assert dense == 16 * (count.tables + count.dense) > needed
+
+
+def test_a_model_is_told_when_requests_and_events_were() -> None:
+    """Of candidates there is no time; fields that are chosen from others keep theirs."""
+    batch = make_batch(INPUTS)
+    x = build_ranker(INPUTS, DINConfig(), seed=0).embed(batch)
+    assert x.request.times is batch.requests.times
+    assert x.request.select(["user"]).times is batch.requests.times
+    assert x.candidate.times is None
+    for name, (events, _) in x.histories.items():
+        assert events.times is batch.requests.histories[name].times
 
 
 def test_counting_leaves_the_random_state_alone() -> None:

@@ -128,13 +128,17 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """The events of one named history, oldest first; row r is valid up to ``lengths[r]``, zeros follow."""
+    """The events of one named history, oldest first; row r is valid up to ``lengths[r]``, zeros follow.
+
+    `times` are microseconds since 1970, UTC.
+    """
 
     events: Columns
+    times: Int[Tensor, "R T"]
     lengths: Int[Tensor, " R"]
 
     def to(self, device: torch.device) -> "History":
-        return History(events=self.events.to(device), lengths=self.lengths.to(device))
+        return History(events=self.events.to(device), times=self.times.to(device), lengths=self.lengths.to(device))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

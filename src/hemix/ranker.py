@@ -60,8 +60,7 @@ class Ranker(nn.Module):
     def encode_now(self, requests: Requests, memory: State) -> State:
         """All that is known before a candidate is seen; `memory` comes from `remember`."""
         histories = {**memory, **self._encode_histories(requests, older=False)}
-        fields = self.embedding.request(requests.columns)
-        return {**histories, **self.backbone.encode_request(fields, histories)}
+        return {**histories, **self.backbone.encode_request(self._embed_request(requests), histories)}
 
     def encode(self, requests: Requests) -> State:
         return self.encode_now(requests, self.remember(requests))
@@ -82,11 +81,10 @@ class Ranker(nn.Module):
 
     def embed(self, batch: Batch) -> Embedded:
         """The vectors of a batch, for those who want to look at them or change them: see `score_embedded`."""
-        read = {spec.name: batch.requests.histories[spec.name] for spec in self._histories}
         return Embedded(
-            request=self.embedding.request(batch.requests.columns),
+            request=self._embed_request(batch.requests),
             candidate=self.embedding.candidate(batch.candidates),
-            histories={name: self.embedding.history(name, history) for name, history in read.items()},
+            histories={spec.name: self._embed_history(batch.requests, spec.name) for spec in self._histories},
             offsets=batch.offsets,
         )
 
@@ -115,9 +113,17 @@ class Ranker(nn.Module):
         state: State = {}
         for history in self._histories:
             if (history.part == "older") == older:
-                events, attended = self.embedding.history(history.name, requests.histories[history.name])
+                events, attended = self._embed_history(requests, history.name)
                 state.update(self.backbone.encode_history(history.name, events, attended))
         return state
+
+    def _embed_request(self, requests: Requests) -> Fields:
+        return replace(self.embedding.request(requests.columns), times=requests.times)
+
+    def _embed_history(self, requests: Requests, name: str) -> tuple[Fields, Bool[Tensor, "R T"]]:
+        history = requests.histories[name]
+        events, attended = self.embedding.history(name, history)
+        return replace(events, times=history.times), attended
 
 
 def _build_embedding(inputs: Inputs, embedding_dim: int, kind: ModelKind) -> FeatureEmbedding | FirstOrderEmbedding:

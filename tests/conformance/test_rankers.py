@@ -39,7 +39,7 @@ def with_histories(batch: Batch, change: dict[str, History]) -> Batch:
 
 
 def scramble(history: History, where: Tensor, seed: int = 9) -> History:
-    """Other ids and numbers for the events that `where` (R, T) marks."""
+    """Other ids, numbers and times for the events that `where` (R, T) marks."""
     random = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, 6, history.events.ids.shape, generator=random, dtype=torch.int32)
     numbers = torch.randn(history.events.numbers.shape, generator=random)
@@ -48,6 +48,7 @@ def scramble(history: History, where: Tensor, seed: int = 9) -> History:
             ids=torch.where(where[..., None], ids, history.events.ids),
             numbers=torch.where(where[..., None], numbers, history.events.numbers),
         ),
+        times=torch.where(where, history.times + 10**9, history.times),
         lengths=history.lengths,
     )
 
@@ -98,7 +99,8 @@ def test_padding_changes_nothing(ranker: Ranker) -> None:
     longer = {}
     for name, history in batch.requests.histories.items():
         ids, numbers = (torch.nn.functional.pad(x, (0, 0, 0, 5)) for x in (history.events.ids, history.events.numbers))
-        longer[name] = History(events=Columns(ids=ids, numbers=numbers), lengths=history.lengths)
+        times = torch.nn.functional.pad(history.times, (0, 5))
+        longer[name] = History(events=Columns(ids=ids, numbers=numbers), times=times, lengths=history.lengths)
     assert_same(ranker(with_histories(batch, longer)), expected)
 
 

@@ -68,6 +68,8 @@ class Decoded:
     """Number of its request in the split."""
     values: Row
     histories: dict[str, list[Row]] = field(default_factory=dict)
+    times: dict[str, list[int]] = field(default_factory=dict)
+    """Of those events, in microseconds."""
     labels: list[float] = field(default_factory=list)
     weight: float = 1.0
 
@@ -89,17 +91,20 @@ def decode(view: SplitView, *, by_time: bool = False) -> dict[int, Decoded]:
     for request in requests.tolist():
         own = _values(view.store, inputs.request, batch.requests.columns, request)
         histories: dict[str, list[Row]] = {}
+        times: dict[str, list[int]] = {}
         for spec in inputs.histories:
             history = batch.requests.histories[spec.name]
             histories[spec.name] = [
                 _values(view.store, spec.fields, history.events, (request, step))
                 for step in range(int(history.lengths[request]))
             ]
+            times[spec.name] = history.times[request, : int(history.lengths[request])].tolist()
         for row in range(offsets[request], offsets[request + 1]):
             found[int(origins[row])] = Decoded(
                 request=request,
                 values=own | _values(view.store, inputs.candidate, batch.candidates, row),
                 histories=histories,
+                times=times,
                 labels=batch.labels[row].tolist(),
                 weight=float(batch.weights[row]),
             )

@@ -161,21 +161,23 @@ def requests_at(seed: int, num_users: int, num_rows: int) -> list[Row]:
 def check_histories(
     store: Store, requests: dict[int, Row], log: list[Row], *, by_time: bool = False, zone: str = "UTC", delay: int = 0
 ) -> None:
-    """Every history of every training example equals the naive one, by item, action and gap."""
+    """Every history of every training example equals the naive one, by item, action, gap and time."""
     found = decode(store.split("train"), by_time=by_time)
     known = set(vocabulary(store, "item"))
     assert sorted(found) == sorted(requests)
     for number, example in found.items():
         user, time = requests[number]["user"], requests[number]["time"]
         for name, spec in SPECS.items():
+            expected = history(log, user, time, spec, zone=zone, delay=delay)
             assert example.histories[name] == [
                 {
                     "item": event["item"] if event["item"] in known else UNKNOWN,
                     "action": event["action"],
                     "time_gap": gap_id(event["time"], time, spec.get("part", "all"), zone),
                 }
-                for event in history(log, user, time, spec, zone=zone, delay=delay)
+                for event in expected
             ]
+            assert example.times[name] == [event["time"] * MICROS for event in expected]
 
 
 @pytest.mark.parametrize("delay", [0, 9000])
@@ -261,7 +263,9 @@ def test_padding_and_users_without_events(tmp_path: Path) -> None:
     for row, length in enumerate(taken.lengths.tolist()):
         assert (taken.events.ids[row, :length] > 0).all()
         assert (taken.events.ids[row, length:] == 0).all()
+        assert (taken.times[row, length:] == 0).all()
     assert sorted(set(taken.lengths.tolist())) == [0, 5]
     nobody = np.flatnonzero((taken.lengths == 0).numpy())
     alone = view.batch(nobody).requests.histories["everything"]
     assert tuple(alone.events.ids.shape) == (len(nobody), 0, taken.events.ids.shape[2])
+    assert tuple(alone.times.shape) == (len(nobody), 0)

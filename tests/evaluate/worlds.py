@@ -48,6 +48,7 @@ def make_batch(seed, num_requests=60):
                         ids=torch.zeros(num_requests, 12, 0, dtype=torch.int32),
                         numbers=torch.zeros(num_requests, 12, 0),
                     ),
+                    times=torch.zeros(num_requests, 12, dtype=torch.int64),
                     lengths=draw(0, 13, num_requests),
                 )
             },

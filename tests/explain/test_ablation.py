@@ -37,7 +37,7 @@ def null(columns: Columns, field: FieldSpec) -> Columns:
 def without(history: History, event: int) -> History:
     kept = [place for place in range(int(history.lengths[0])) if place != event]
     events = Columns(ids=history.events.ids[:, kept], numbers=history.events.numbers[:, kept])
-    return History(events=events, lengths=history.lengths - 1)
+    return History(events=events, times=history.times[:, kept], lengths=history.lengths - 1)
 
 
 def with_history(batch: Batch, name: str, history: History) -> Batch:

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemix.batch import Columns, FieldSpec, History
+from hemix.batch import Columns, FieldSpec, History, Requests
 from hemix.data.store import Store
 from hemix.evaluate.bootstrap import Rated
-from hemix.explain.importance import Shuffled, _mixed, _others, costs, draw, score_shuffled
+from hemix.explain.importance import Shuffled, _mixed, _moved, _others, costs, draw, score_shuffled
 from hemix.explain.inside import _redundancy
 from hemix.models.backbone import AttentionMap
 from hemix.run import Run
@@ -48,13 +48,36 @@ def test_rows_without_label_take_no_part_and_one_user_has_no_interval() -> None:
 
 def test_events_are_mixed_within_what_is_there() -> None:
     ids = torch.tensor([[[1, 5], [2, 6], [0, 0]], [[3, 7], [0, 0], [0, 0]]], dtype=torch.int32)
-    history = History(events=Columns(ids=ids, numbers=torch.zeros(2, 3, 0)), lengths=torch.tensor([2, 1]))
+    history = History(
+        events=Columns(ids=ids, numbers=torch.zeros(2, 3, 0)),
+        times=torch.zeros(2, 3, dtype=torch.int64),
+        lengths=torch.tensor([2, 1]),
+    )
     mixed = _mixed(history, FieldSpec(name="a", kind="id", start=0, table="t"), 0).events.ids
     assert (mixed[..., 1] == ids[..., 1]).all()
     there = ids[..., 0] > 0
     assert sorted(mixed[..., 0][there].tolist()) == [1, 2, 3]
     assert (mixed[..., 0][there] != ids[..., 0][there]).all()
     assert (mixed[..., 0][~there] == 0).all()
+
+
+def test_a_history_of_another_request_keeps_its_distance_in_time() -> None:
+    """Events 3 and 1 before a request at 10, moved to one at 50; padding stays zero."""
+    history = History(
+        events=Columns(ids=torch.ones(1, 3, 1, dtype=torch.int32), numbers=torch.zeros(1, 3, 0)),
+        times=torch.tensor([[7, 9, 0]]),
+        lengths=torch.tensor([2]),
+    )
+    source, target = (
+        Requests(
+            columns=Columns(ids=torch.zeros(1, 0, dtype=torch.int32), numbers=torch.zeros(1, 0)),
+            histories={"h": history},
+            users=torch.zeros(1, dtype=torch.int64),
+            times=torch.tensor([time]),
+        )
+        for time in (10, 50)
+    )
+    assert _moved(source, target, "h").times.tolist() == [[47, 49, 0]]
 
 
 def test_only_what_is_shuffled_moves(runs: dict[str, Run], shop: Store) -> None:

@@ -119,7 +119,7 @@ def test_order_of_events_is_not_seen() -> None:
         place = torch.where(steps < history.lengths[:, None], history.lengths[:, None] - 1 - steps, steps)
         request = torch.arange(len(COUNTS))[:, None]
         events = Columns(ids=history.events.ids[request, place], numbers=history.events.numbers[request, place])
-        reversed_histories[name] = History(events=events, lengths=history.lengths)
+        reversed_histories[name] = replace(history, events=events)
     torch.testing.assert_close(mixer_input(ranker, change=reversed_histories), mixer_input(ranker))
 
 

@@ -44,6 +44,7 @@ INPUTS = Inputs(
     ),
 )
 EVENTS = Columns(ids=torch.tensor([[[6], [0]]], dtype=torch.int32), numbers=torch.tensor([[[3.0, 4.0], [0.0, 0.0]]]))
+HISTORY = History(events=EVENTS, times=torch.tensor([[5, 0]]), lengths=torch.tensor([1]))
 
 
 @pytest.fixture
@@ -73,8 +74,7 @@ def test_fields_stand_by_width_then_kind(embedding: FeatureEmbedding) -> None:
 def test_candidate_and_event_share_tables_and_weights(embedding: FeatureEmbedding) -> None:
     """A shared number has the candidate's weight; one of the event alone has its own."""
     candidate = embedding.candidate(columns([[6]], [[1.0, 2.0, 3.0]]))
-    history = History(events=EVENTS, lengths=torch.tensor([1]))
-    events, attended = embedding.history("recent", history)
+    events, attended = embedding.history("recent", HISTORY)
     assert events.names == ("item", "price", "rating")
     assert attended.tolist() == [[True, False]]
     item, price, rating = events.values[0, 0].split(3)
@@ -135,14 +135,15 @@ def test_raw_numbers_keep_their_value_and_say_if_it_is_missing() -> None:
 
 def test_histories_may_be_empty(embedding: FeatureEmbedding) -> None:
     events = Columns(ids=torch.zeros(2, 0, 1, dtype=torch.int32), numbers=torch.zeros(2, 0, 2))
-    fields, attended = embedding.history("recent", History(events=events, lengths=torch.zeros(2, dtype=torch.int64)))
+    times, lengths = torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    fields, attended = embedding.history("recent", History(events=events, times=times, lengths=lengths))
     assert fields.values.shape == (2, 0, 9)
     assert attended.shape == (2, 0)
 
 
 def test_an_unknown_history_is_named(embedding: FeatureEmbedding) -> None:
     with pytest.raises(ConfigError, match=r"Unknown history 'recnt'; available: recent. Did you mean 'recent'"):
-        embedding.history("recnt", History(events=EVENTS, lengths=torch.tensor([1])))
+        embedding.history("recnt", HISTORY)
 
 
 def test_a_side_without_fields_has_no_columns() -> None:

@@ -184,14 +184,15 @@ class HistoryReader:
         rows = np.repeat(np.arange(len(users)), found.lengths)
         slots = np.arange(len(rows)) - np.repeat(np.cumsum(found.lengths) - found.lengths, found.lengths)
         positions = found.positions + self._starts[found.segments]
-        items = self._items.take(positions)
+        items, event_times = self._items.take(positions), self._times.take(positions)
         ids = [self._catalog[0].take(items)[:, self._item_ids], self._events[0].take(positions)]
         numbers = [self._catalog[1].take(items)[:, self._item_numbers], self._events[1].take(positions)]
         if self.history.time_gap:
-            ids.append(gap_ids(self.history, self._times.take(positions), times[rows], midnights[rows])[:, None])
+            ids.append(gap_ids(self.history, event_times, times[rows], midnights[rows])[:, None])
         shape = (len(users), int(found.lengths.max(initial=0)))
         return HistoryBatch(
             events=Columns(ids=_padded(ids, rows, slots, shape), numbers=_padded(numbers, rows, slots, shape)),
+            times=_padded([event_times[:, None]], rows, slots, shape).squeeze(2),
             lengths=torch.from_numpy(found.lengths.astype(np.int64)),
         )
 

@@ -33,7 +33,11 @@ def latency(inputs: Inputs, config: ModelConfig, *, candidates: int = 500, repea
 
 def _requests(inputs: Inputs) -> Requests:
     histories = {
-        spec.name: History(events=_columns(spec.fields, (1, spec.max_length)), lengths=torch.tensor([spec.max_length]))
+        spec.name: History(
+            events=_columns(spec.fields, (1, spec.max_length)),
+            times=torch.zeros(1, spec.max_length, dtype=torch.int64),
+            lengths=torch.tensor([spec.max_length]),
+        )
         for spec in inputs.histories
     }
     nobody = torch.zeros(1, dtype=torch.int64)

@@ -58,8 +58,8 @@ def ablate(ranker: Ranker, batch: Batch, probe: Probe, baseline: Baseline, event
         means[spec.name] = effect(Variants(events={spec.name: _averaged(values, baseline.histories[spec.name])}))
         history = batch.requests.histories[spec.name]
         columns = _nulled(history.events, spec.fields, values.names)
-        lengths = history.lengths.expand(len(values.names))
-        missing, _ = embedding.history(spec.name, History(events=columns, lengths=lengths))
+        times, lengths = (x.expand(len(values.names), *x.shape[1:]) for x in (history.times, history.lengths))
+        missing, _ = embedding.history(spec.name, History(events=columns, times=times, lengths=lengths))
         nulls[spec.name] = effect(Variants(events={spec.name: missing.values}))
         without[spec.name] = float(effect(Variants(attended={spec.name: torch.zeros_like(attended)}))[0])
         single[spec.name] = _without_events(effect, spec.name, attended, events.get(spec.name, ()))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hemix.batch import Batch, Columns, FieldSpec, History, Inputs
+from hemix.batch import Batch, Columns, FieldSpec, History, Inputs, Requests
 from hemix.data.store import SplitView
 from hemix.evaluate import metrics
 from hemix.evaluate.bootstrap import Rated, Sample, Units, interval, replicate
@@ -124,7 +124,7 @@ def _variants(
         columns = _replaced(batch.candidates, flat.candidates, spec, torch.from_numpy(rows))
         yield "candidate", spec.name, replace(batch, candidates=columns)
     for name in ranker.embedding.layouts.histories:
-        yield name, WHOLE, _with_history(batch, name, other.requests.histories[name])
+        yield name, WHOLE, _with_history(batch, name, _moved(other.requests, batch.requests, name))
         for spec in _fields_of(inputs, name):
             yield name, spec.name, _with_history(batch, name, _mixed(batch.requests.histories[name], spec, part.start))
 
@@ -151,7 +151,14 @@ def _mixed(history: History, spec: FieldSpec, seed: int) -> History:
     ids, numbers = events.ids.clone(), events.numbers.clone()
     changed, read = (ids, events.ids) if spec.table is not None else (numbers, events.numbers)
     changed[where[:, 0], where[:, 1], own] = read[source[:, 0], source[:, 1], own]
-    return History(events=Columns(ids=ids, numbers=numbers), lengths=history.lengths)
+    return replace(history, events=Columns(ids=ids, numbers=numbers))
+
+
+def _moved(source: Requests, target: Requests, name: str) -> History:
+    """A history of other requests, whose events keep their distances in time to the request."""
+    history = source.histories[name]
+    present = torch.arange(history.times.shape[1]) < history.lengths[:, None]
+    return replace(history, times=torch.where(present, history.times + (target.times - source.times)[:, None], 0))
 
 
 def _with_history(batch: Batch, name: str, history: History) -> Batch:

@@ -5,10 +5,10 @@ variant does not touch is computed once and shared.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hemix.models import Backbone
@@ -76,7 +76,7 @@ class Probe:
         for name, (events, attended) in x.histories.items():
             if name in variants.events or name in variants.attended:
                 values = variants.events.get(name, events.values.expand(count, -1, -1))
-                own = Fields(values=values, widths=events.widths, names=events.names)
+                own = replace(events, values=values, times=_repeated(events.times, count))
                 seen = variants.attended.get(name, attended.expand(count, -1))
                 histories |= self._backbone.encode_history(name, own, seen)
             else:
@@ -90,4 +90,8 @@ class Probe:
 
 def _with(fields: Fields, values: Tensor | None, count: int) -> Fields:
     values = fields.values.expand(count, -1) if values is None else values
-    return Fields(values=values, widths=fields.widths, names=fields.names)
+    return replace(fields, values=values, times=_repeated(fields.times, count))
+
+
+def _repeated(times: Int[Tensor, "1 *T"] | None, count: int) -> Int[Tensor, "V *T"] | None:
+    return None if times is None else times.expand(count, *times.shape[1:])

@@ -45,7 +45,7 @@ class ModelSettings(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """Embedded fields to logits, in three steps."""
+    """Embedded fields to logits, in three steps. `Fields.times` say when a request or an event was."""
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         """What depends on the events of one history alone; its keys begin with the history's name."""

@@ -48,7 +48,7 @@ class Refined(nn.Module):
         return self.model.encode_history(name, events, attended)
 
     def encode_request(self, request: Fields, histories: State) -> State:
-        nothing = Fields(values=request.values[:, :0], widths=(), names=())
+        nothing = request.select(())
         return {REQUEST: request.values, **self.model.encode_request(nothing, histories)}
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:

@@ -1,10 +1,10 @@
 """Embedded fields side by side, and where each of them stands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hemix.errors import ConfigError
@@ -51,6 +51,8 @@ class Fields:
     values: Float[Tensor, "*rows W"]
     widths: tuple[int, ...]
     names: tuple[str, ...]
+    times: Int[Tensor, "*rows"] | None = None
+    """Of requests and events: microseconds since 1970, UTC. A candidate has none."""
 
     def tokens(self) -> Float[Tensor, "*rows F D"]:
         """One token per field. Raises ConfigError if the fields differ in width, or if there are none."""
@@ -65,7 +67,7 @@ class Fields:
         pieces = dict(zip(self.names, self.values.split(self.widths, dim=-1), strict=True))
         chosen = [pieces[name] for name in names]
         values = torch.cat(chosen, dim=-1) if chosen else self.values[..., :0]
-        return Fields(values=values, widths=tuple(piece.shape[-1] for piece in chosen), names=names)
+        return replace(self, values=values, widths=tuple(piece.shape[-1] for piece in chosen), names=names)
 
 
 def common_width(layout: Layout, user: str) -> int:

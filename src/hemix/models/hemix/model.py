@@ -131,7 +131,7 @@ class HeMix(nn.Module):
         if isinstance(self.tokenizer, GroupTokenizer):
             return self.tokenizer.request_tokens(of_request)
         assert self.query_tokenizer is not None
-        nothing = Fields(values=request.values[:, :0], widths=(), names=())
+        nothing = request.select(())
         return self.query_tokenizer(nothing, self.query_tokenizer.encode(request))
 
     def _state_name(self, group: str) -> str:
