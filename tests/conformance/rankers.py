@@ -18,6 +18,7 @@ from hemix.models.fm import FMConfig
 from hemix.models.gdcn import GDCNConfig
 from hemix.models.hemix import HeMixConfig
 from hemix.models.hiformer import HiFormerConfig
+from hemix.models.hstu import HSTUConfig
 from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
 from hemix.models.lr import LRConfig
@@ -72,6 +73,7 @@ RANKMIXER = RankMixerConfig(
 HIFORMER = HiFormerConfig(
     embedding_dim=8, attention_hidden=(16,), num_layers=2, rank=12, ffn_expansion=2, tower_hidden=(16,)
 )
+HSTU = HSTUConfig(embedding_dim=8, token_dim=16, attention_dim=8, linear_dim=8, hidden=(16,), dropout=0.0)
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
     "hemix, pre norm": HEMIX.model_copy(update={"num_blocks": 4}),
@@ -173,6 +175,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "deepfm, refined apart": DeepFMConfig(
         embedding_dim=8, hidden=(32,), dropout=0.0, refine=GFRLConfig(wiring="separate", hidden=(16,), dropout=0.0)
     ),
+    "hstu": HSTU,
+    "hstu, no bias": HSTU.model_copy(update={"position_bias": False, "time_bias": False, "num_layers": 1}),
+    "hstu, refined": HSTU.model_copy(update={"refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
     "interformer": INTERFORMER,
     "interformer, printed": INTERFORMER.model_copy(
         update={"residual": False, "interaction": "dcnv2", "fusion": "merge"}

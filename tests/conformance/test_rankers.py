@@ -225,7 +225,7 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
 
 
 LEARNERS = [name for name in CONFIGS if name in MODELS and name != "lr"]
-LEARNERS += ["bst, apart", "dlrm, attention", "gdcn, cross", "autoint, deep", "masknet, serial"]
+LEARNERS += ["bst, apart", "hstu, no bias", "dlrm, attention", "gdcn, cross", "autoint, deep", "masknet, serial"]
 """Every model but LR, which has no interaction to learn, and some in two forms."""
 
 

@@ -18,6 +18,7 @@ from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
 from hemix.models.dlrm import DLRMConfig
 from hemix.models.hemix import PRESETS, HeMixConfig
+from hemix.models.hstu import HSTUConfig
 from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
 from hemix.models.onetrans import OneTransConfig
@@ -50,6 +51,8 @@ OTHERS: dict[str, ModelConfig] = {
     "onetrans, no histories": OneTransConfig(histories=(), token_dim=16),
     "onetrans, one block": OneTransConfig(token_dim=16, num_blocks=1, tokenizer_hidden=9),
     "onetrans, one history": OneTransConfig(token_dim=16, num_blocks=5, num_tokens=2, histories=("global",)),
+    "hstu, three layers": HSTUConfig(embedding_dim=4, token_dim=6, num_layers=3, num_heads=1, hidden=(5, 4)),
+    "hstu, no history": HSTUConfig(embedding_dim=4, token_dim=6, histories=(), tower_hidden=(4,)),
     "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
 }
 

@@ -31,6 +31,7 @@ NAMES = (
     "gdcn",
     "hemix",
     "hiformer",
+    "hstu",
     "interformer",
     "longer",
     "lr",
