@@ -89,13 +89,12 @@ class InterFormer(nn.Module):
         self.cls = None
         if reads and not config.guides_events:
             self.cls = nn.Parameter(torch.empty(config.num_summaries, width).normal_(std=SMALL_STD))
-        made = [
-            build_sequence_summary(config.num_summaries, width, config, longest)
-            for _ in range(reads and config.num_layers + 1)
-        ]
-        self._num_events_tokens = made[-1].num_tokens if reads else 0
         self._hears = reads and config.guides_fields
-        self._sequence_summaries = made if self._hears else made[-1:]
+        num_read = reads + config.num_layers * self._hears
+        self._sequence_summaries = [
+            build_sequence_summary(config.num_summaries, width, config, longest) for _ in range(num_read)
+        ]
+        self._num_events_tokens = self._sequence_summaries[-1].num_tokens if reads else 0
         self.sequence_summaries = nn.ModuleList(self._sequence_summaries)
         heard = self._num_events_tokens if self._hears else 0
         self._interactions = [build_interaction(num_tokens, heard, width, config) for _ in range(config.num_layers)]
