@@ -87,6 +87,16 @@ def test_the_data_of_interformers_table_starts_with_interformer(name, tmp_path):
     assert sum(history.max_length for history in histories) == {"taobao-ad": 50, "kuaivideo": 200}.get(name, 100)
 
 
+@pytest.mark.parametrize("name", ["amazon-electronics", "taobao-ad", "kuaivideo"])
+def test_the_other_models_of_interformers_table_take_a_step(name, tmp_path):
+    TABLES[name](tmp_path)
+    _, *others = [load_experiment(path, QUICK) for path in write_experiments(name, tmp_path)]
+    store = prepare(others[0].data, tmp_path / "store", root=tmp_path)
+    for experiment in others:
+        run = train(experiment, store, tmp_path / experiment.model.name, progress=False)
+        assert 0 <= run.evaluate("valid").auc <= 1
+
+
 def test_an_unknown_name(tmp_path):
     with pytest.raises(ConfigError, match=r"Unknown recipe 'frape'.*Did you mean 'frappe'"):
         write_experiments("frape", tmp_path)
