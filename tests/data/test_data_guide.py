@@ -113,5 +113,6 @@ def test_the_table_of_public_data_is_complete():
     for dataset in DATASETS.values():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{dataset.name}`"))
         assert ", ".join(dataset.tables) in row
-        total = sum(dataset.rows.values()) if dataset.name == "frappe" else max(dataset.rows.values())
+        # the size of a data set is that of its examples: all parts of Frappe, and the first table of the others
+        total = sum(dataset.rows.values()) if dataset.name == "frappe" else next(iter(dataset.rows.values()))
         assert f"{total:,}" in row

@@ -72,6 +72,7 @@ def test_batches_cut_elsewhere_change_nothing_but_time(predictions):
                                 ids=history.events.ids[requests],
                                 numbers=history.events.numbers[requests],
                             ),
+                            times=history.times[requests],
                             lengths=history.lengths[requests],
                         )
                         for name, history in part.histories.items()

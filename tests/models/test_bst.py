@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from factories import make_batch, make_inputs
-from hemix.batch import Batch, Columns, History, Inputs
+from hemix.batch import Batch, Columns, Inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.evaluate.cost import model_cost
@@ -108,7 +108,7 @@ def reversed_events(batch: Batch) -> Batch:
         for r, length in enumerate(history.lengths.tolist()):
             for x in (ids, numbers):
                 x[r, :length] = x[r, :length].flip(0)
-        histories[name] = History(events=Columns(ids=ids, numbers=numbers), lengths=history.lengths)
+        histories[name] = replace(history, events=Columns(ids=ids, numbers=numbers))
     return replace(batch, requests=replace(batch.requests, histories=histories))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from factories import make_batch, make_inputs
-from hemix.batch import Batch, Columns, History, Inputs
+from hemix.batch import Batch, Columns, Inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models import Sequential
@@ -54,7 +54,7 @@ def with_events(batch: Batch, name: str, change: dict[int, int]) -> Batch:
     for to, origin in change.items():
         order[to] = origin
     events = Columns(ids=history.events.ids[:, order], numbers=history.events.numbers[:, order])
-    changed = {**batch.requests.histories, name: History(events=events, lengths=history.lengths)}
+    changed = {**batch.requests.histories, name: replace(history, events=events)}
     return replace(batch, requests=replace(batch.requests, histories=changed))
 
 

@@ -42,7 +42,8 @@ def test_weights_are_not_normalised_by_default() -> None:
         for r, length in enumerate(history.lengths.tolist()):
             ids[r, : 2 * length] = history.events.ids[r, :length].repeat(2, 1)
         events = replace(history.events, ids=ids, numbers=torch.zeros(2, 6, 0))
-        doubled[name] = replace(history, events=events, lengths=2 * history.lengths)
+        times = torch.zeros(2, 6, dtype=torch.int64)
+        doubled[name] = replace(history, events=events, times=times, lengths=2 * history.lengths)
     twice = replace(once, requests=replace(once.requests, histories=doubled))
     for softmax in (False, True):
         ranker = build_ranker(inputs, DINConfig(attention_softmax=softmax), seed=0).eval()

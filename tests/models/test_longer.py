@@ -54,7 +54,9 @@ def with_ids(batch: Batch, change: dict[str, Tensor]) -> Batch:
     histories = dict(batch.requests.histories)
     for name, ids in change.items():
         events = Columns(ids=ids, numbers=torch.zeros(*ids.shape[:2], 0, dtype=torch.float64))
-        histories[name] = History(events=events, lengths=(ids > 0).any(dim=2).sum(dim=1))
+        histories[name] = History(
+            events=events, times=torch.zeros(ids.shape[:2], dtype=torch.int64), lengths=(ids > 0).any(dim=2).sum(dim=1)
+        )
     return replace(batch, requests=replace(batch.requests, histories=histories))
 
 

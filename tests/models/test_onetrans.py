@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from factories import make_batch, make_inputs
-from hemix.batch import Batch, Columns, History, HistorySpec
+from hemix.batch import Batch, Columns, HistorySpec
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models.onetrans import OneTrans, OneTransConfig
@@ -116,7 +116,7 @@ def with_event(batch: Batch, name: str, place: int) -> Batch:
     history = batch.requests.histories[name]
     ids = history.events.ids.clone()
     ids[0, place] = ids[0, place] % 3 + 1
-    changed = History(events=Columns(ids=ids, numbers=history.events.numbers), lengths=history.lengths)
+    changed = replace(history, events=Columns(ids=ids, numbers=history.events.numbers))
     return replace(batch, requests=replace(batch.requests, histories={**batch.requests.histories, name: changed}))
 
 
@@ -169,7 +169,7 @@ def reversed_events(batch: Batch) -> Batch:
         place = torch.where(steps < history.lengths[:, None], history.lengths[:, None] - 1 - steps, steps)
         request = torch.arange(len(COUNTS))[:, None]
         events = Columns(ids=history.events.ids[request, place], numbers=history.events.numbers[request, place])
-        histories[name] = History(events=events, lengths=history.lengths)
+        histories[name] = replace(history, events=events)
     return replace(batch, requests=replace(batch.requests, histories=histories))
 
 

@@ -40,6 +40,6 @@ def test_pooled_fields_belong_to_one_side() -> None:
         of_candidate = pooled.with_candidate(candidate, state, ragged)
         assert of_request.names == (*request.names, *pooled.of_request.names)
         assert of_candidate.names == (*candidate.names, *pooled.of_candidate.names)
-        side, empty = (of_request, [1]) if averaged else (of_candidate, [2, 3, 4])
+        side, empty = (of_request, [1]) if pooling == "mean" else (of_candidate, [2, 3, 4])
         assert not side.select(["global.item", "global.gap"]).values[empty].any()
         assert side.select(["real_time.item", "real_time.gap"]).values[empty].abs().sum(dim=1).all()

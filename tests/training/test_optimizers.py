@@ -144,6 +144,8 @@ def test_weight_decay_is_on_the_weights_of_maps(name: str) -> None:
     dense.step()
     decayed = {key for key, parameter in learner.named_parameters() if (parameter < 1).all()}
     maps = {f"{key}.weight" for key, part in learner.named_modules() if isinstance(part, nn.Linear | GroupedLinear)}
+    recurrent = [key for key, part in learner.named_modules() if isinstance(part, nn.GRU)]
+    maps |= {f"{key}.weight_{side}_l0" for key in recurrent for side in ("ih", "hh")}
     assert decayed == maps
 
 
