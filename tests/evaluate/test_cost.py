@@ -23,6 +23,7 @@ from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
 from hemix.models.onetrans import OneTransConfig
 from hemix.nn.cost import Cost
+from hemix.nn.token_experts import PerTokenExperts
 from hemix.ranker import Ranker, build_ranker
 from hemix_switches import SWITCHES, switched
 
@@ -58,8 +59,14 @@ OTHERS: dict[str, ModelConfig] = {
 
 
 def counted(inputs: Inputs, config: ModelConfig) -> Cost:
-    """Score one request with few and with more candidates: the difference is theirs, the rest is the request's."""
+    """Score one request with few and with more candidates: the difference is theirs, the rest is the request's.
+
+    Experts that rows are routed to are counted with every gate open.
+    """
     ranker = build_ranker(inputs, config, seed=0).eval().requires_grad_(False)
+    for part in ranker.modules():
+        if isinstance(part, PerTokenExperts) and part.router.bias is not None:
+            part.router.bias += 100
     few, many = (_products(ranker, count) for count in CANDIDATES)
     per_candidate = (many - few) // (CANDIDATES[1] - CANDIDATES[0])
     return Cost(per_request=few - CANDIDATES[0] * per_candidate, per_candidate=per_candidate)

