@@ -211,6 +211,7 @@ def test_the_penalty_is_of_the_router_of_use_alone() -> None:
     assert moved == routers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.6])
 def test_training_brings_the_open_gates_to_the_budget(share: float) -> None:
     """From nearly all open, and though the labels are noise: the task alone would shut or open them as it pleases."""

@@ -47,6 +47,7 @@ def test_batches(batch: str, apart: bool) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_bst.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_batches_through_two_blocks(batch: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), BSTConfig(**SMALL, num_blocks=2, pooling="mean")
@@ -54,6 +55,7 @@ def test_batches_through_two_blocks(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_bst.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), CONFIGS[name]
@@ -69,6 +71,7 @@ def recent_first(inputs: Inputs) -> Inputs:
     return replace(inputs, histories=(recent, older))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_histories_with_different_fields_are_merged_oldest_first(apart: bool) -> None:
     inputs, config = recent_first(make_inputs()), BSTConfig(**SMALL, events_see_candidate=not apart, num_blocks=2)
@@ -78,6 +81,7 @@ def test_histories_with_different_fields_are_merged_oldest_first(apart: bool) ->
     assert_parity(ranker, rows, lambda parameters: naive_bst.score(parameters, config, read, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 2 * 14 * 13, 7 * 14 * 13])
 @pytest.mark.parametrize("name", ["few rows", "three blocks, mean", "apart, three blocks"])
 def test_chunks(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ def test_batches(batch: str, evolution: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_dien.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), CONFIGS[name]
@@ -33,6 +34,7 @@ def test_settings(name: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_dien.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_moving_averages_of_dice() -> None:
     inputs, config = make_inputs(), DIENConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")

@@ -37,6 +37,7 @@ def test_batches(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_hiformer.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str) -> None:
     inputs, config = make_inputs(), CONFIGS[name]

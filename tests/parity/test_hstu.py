@@ -41,6 +41,7 @@ def test_batches(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_hstu.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), HSTUConfig(**{**SMALL, **CONFIGS[name]})
@@ -48,6 +49,7 @@ def test_settings(name: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_hstu.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 def test_three_histories() -> None:
     """The second and the third see those before them; a history that is not cut comes last."""
     inputs, config = make_inputs(plain=True, num_tasks=1), HSTUConfig(**SMALL)
@@ -57,12 +59,14 @@ def test_three_histories() -> None:
     assert_parity(ranker, rows, lambda parameters: naive_hstu.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 def test_a_request_without_fields_has_no_token() -> None:
     inputs, config = replace(make_inputs(plain=True, num_tasks=1), request=()), HSTUConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
     assert_parity(ranker, rows, lambda parameters: naive_hstu.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chunk", "kept"), [(1, 2**26), (2 * 9 * 9 * 3, 2**26), (2**20, 0)])
 def test_chunks(chunk: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One request at a time, a few, and with scores that are made again in the backward pass."""

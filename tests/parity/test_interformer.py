@@ -50,6 +50,7 @@ def test_batches(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_interformer.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), InterFormerConfig(**{**SMALL, **CONFIGS[name]})
@@ -57,6 +58,7 @@ def test_settings(name: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_interformer.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_at_once", [1, 3, 10])
 def test_chunks(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row at a time, a few rows of like length; never all."""

@@ -45,6 +45,7 @@ def test_batches(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_longer.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str) -> None:
     """Requests with both histories, with either and with none."""
@@ -54,6 +55,7 @@ def test_settings(name: str) -> None:
         assert_parity(ranker, rows, lambda parameters, rows=rows: naive_longer.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 def test_a_history_without_a_cut_comes_last() -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), LONGERConfig(**SMALL)
     whole = replace(inputs.histories[0], part="all")

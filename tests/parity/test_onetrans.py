@@ -42,6 +42,7 @@ def test_batches(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_onetrans.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings(name: str) -> None:
     """Requests with both histories, with either and with none."""
@@ -50,6 +51,7 @@ def test_settings(name: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_onetrans.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 2 * 3 * 21 * 2, 2 * 3 * 21 * 7])
 def test_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One candidate at a time, a few candidates, a few requests; and one request at a time."""

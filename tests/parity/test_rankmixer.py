@@ -43,6 +43,7 @@ def test_batches(batch: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_rankmixer.score(parameters, GROUPED, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings_in_use(name: str) -> None:
     """In evaluation: an expert is computed for the rows that are routed to it alone."""
@@ -51,6 +52,7 @@ def test_settings_in_use(name: str) -> None:
     assert_parity(ranker, rows, lambda parameters: naive_rankmixer.score(parameters, config, inputs, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.experts])
 def test_experts_in_training(name: str) -> None:
     """Each row takes one of the two routers, the same in every block."""
