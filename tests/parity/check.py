@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -23,6 +24,10 @@ BATCHES = {
     "switches": {"counts": (2, 1, 3, 1), "lengths": {"global": (3, 0, 2, 0), "real_time": (2, 3, 0, 0)}},
     "no events at all": {"counts": (2, 3, 1), "lengths": {"global": (0, 0, 0), "real_time": (0, 0, 0)}},
 }
+
+QUICK = ("ragged", "no events at all")
+MARKED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BATCHES]
+"""The same names, for models whose naive scorer is slow: two batches always, the others among the slow tests."""
 
 
 def perturbed(inputs: Inputs, config: ModelConfig) -> Ranker:

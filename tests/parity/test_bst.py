@@ -10,7 +10,7 @@ from hemix.batch import Inputs
 from hemix.models import bst
 from hemix.models.bst import BSTConfig
 from parity import naive_bst
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL: dict[str, Any] = {
     "embedding_dim": 4,
@@ -39,7 +39,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 @pytest.mark.parametrize("apart", [False, True])
 def test_batches(batch: str, apart: bool) -> None:
     inputs, config = make_inputs(), BSTConfig(**SMALL, concat_length=5, events_see_candidate=not apart)
@@ -48,7 +48,7 @@ def test_batches(batch: str, apart: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches_through_two_blocks(batch: str) -> None:
     inputs, config = make_inputs(plain=True, num_tasks=1), BSTConfig(**SMALL, num_blocks=2, pooling="mean")
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)

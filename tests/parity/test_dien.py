@@ -5,7 +5,7 @@ import pytest
 from factories import make_inputs
 from hemix.models.dien import DIENConfig
 from parity import naive_dien
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL = {"embedding_dim": 4, "hidden": (9, 5)}
 CONFIGS = {
@@ -18,7 +18,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 @pytest.mark.parametrize("evolution", ["augru", "gru"])
 def test_batches(batch: str, evolution: str) -> None:
     inputs, config = make_inputs(), DIENConfig(**SMALL, evolution=evolution)

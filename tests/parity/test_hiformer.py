@@ -5,7 +5,7 @@ import pytest
 from factories import make_inputs
 from hemix.models.hiformer import HiFormerConfig
 from parity import naive_hiformer
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL = {
     "embedding_dim": 4,
@@ -30,7 +30,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches(batch: str) -> None:
     inputs, config = make_inputs(), HiFormerConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)

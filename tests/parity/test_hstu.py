@@ -8,7 +8,7 @@ import pytest
 from factories import make_inputs
 from hemix.models.hstu import HSTUConfig, stack
 from parity import naive_hstu
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL: dict[str, Any] = {
     "embedding_dim": 4,
@@ -34,7 +34,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches(batch: str) -> None:
     inputs, config = make_inputs(), HSTUConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)

@@ -5,7 +5,7 @@ import pytest
 from factories import make_inputs
 from hemix.models.interformer import InterFormerConfig, model
 from parity import naive_interformer
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL = {"embedding_dim": 4, "num_heads": 2, "num_summaries": 2, "interaction_hidden": (5,), "cross_rank": 3}
 SMALL |= {"hidden": (7, 6)}
@@ -43,7 +43,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches(batch: str) -> None:
     inputs, config = make_inputs(), InterFormerConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)

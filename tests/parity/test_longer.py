@@ -7,7 +7,7 @@ import pytest
 from factories import make_inputs
 from hemix.models.longer import LONGERConfig
 from parity import naive_longer
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL = {
     "embedding_dim": 4,
@@ -38,7 +38,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches(batch: str) -> None:
     inputs, config = make_inputs(), LONGERConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)

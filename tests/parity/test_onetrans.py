@@ -7,7 +7,7 @@ import pytest
 from factories import make_inputs
 from hemix.models.onetrans import OneTransConfig, attention, model
 from parity import naive_onetrans
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 SMALL: dict[str, Any] = {
     "embedding_dim": 4,
@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches(batch: str) -> None:
     inputs, config = make_inputs(), OneTransConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)

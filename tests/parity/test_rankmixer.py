@@ -7,7 +7,7 @@ from factories import make_inputs
 from hemix.models.rankmixer import RankMixerConfig
 from hemix.nn.token_experts import ExpertsConfig
 from parity import naive_rankmixer
-from parity.check import BATCHES, assert_parity, batch_of, perturbed
+from parity.check import MARKED, assert_parity, batch_of, perturbed
 
 GROUPS = (
     ("user", "item", "distance", "global.item", "real_time.item"),
@@ -36,7 +36,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", MARKED)
 def test_batches(batch: str) -> None:
     inputs = make_inputs()
     ranker, rows = perturbed(inputs, GROUPED), batch_of(inputs, batch)

@@ -87,6 +87,7 @@ def test_the_data_of_interformers_table_starts_with_interformer(name, tmp_path):
     assert sum(history.max_length for history in histories) == {"taobao-ad": 50, "kuaivideo": 200}.get(name, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["amazon-electronics", "taobao-ad", "kuaivideo"])
 def test_the_other_models_of_interformers_table_take_a_step(name, tmp_path):
     TABLES[name](tmp_path)
