@@ -1,6 +1,5 @@
 """Workers as processes: killed, interrupted, orphaned; what they have done is kept and taken up again."""
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -82,8 +81,7 @@ def test_an_interrupt_stops_all_and_keeps_what_they_did(
     interrupter = Interrupter(prepared, monkeypatch)
     with pytest.raises(KeyboardInterrupt, match=r"saved\. Go on with the same command"):
         conduct(prepared, slots=2, watcher=interrupter)
-    # a worker that is still importing dies of the signal, whichever of the two it is: it has nothing to save yet
-    assert {process.poll() for process in interrupter.processes.values()} <= {130, 0, -signal.SIGTERM, -signal.SIGINT}
+    assert {process.poll() for process in interrupter.processes.values()} <= {130, 0, -15}
     logs = [path.read_text() for path in (prepared.places.out / "logs").iterdir()]
     assert any("everything is saved" in log for log in logs)
     _, failures = go(prepared, slots=2)

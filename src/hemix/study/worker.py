@@ -105,11 +105,13 @@ def _interrupted(number: int, frame: object) -> None:
 
 def main(path: str) -> int:
     """Exit status: that of `hemix train`, 130 after an interrupt."""
-    signal.signal(signal.SIGTERM, _interrupted)
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
+        signal.signal(signal.SIGTERM, _interrupted)
+        threading.Thread(target=_stop_with_parent, daemon=True).start()
         perform(Task.model_validate_json(Path(path).read_text(encoding="utf-8")))
     except KeyboardInterrupt as stop:
+        # a parent that stops also closes standard input: its second request must not raise once more
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.stderr.write(f"{stop}\n")
         return INTERRUPTED
     except HemixError as error:
