@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from hemix.config import Config
+from hemix.config import Config, is_empty
 from hemix.errors import RunError
 from hemix.evaluate.report import Number
 
@@ -50,7 +50,11 @@ class Entry(Config):
     run: str = ""
     """Folder name of the run."""
     trial: int | None = None
-    """Number of a random-search trial: it trained on a share of the users, and is no row of a table."""
+    """Number of a search's trial: it trained on a share of the users, and is no row of a table."""
+    curve: tuple[Number, ...] = Field(default=(), exclude_if=is_empty)
+    """On the line of the validation split: the metric that chooses weights, validation by validation."""
+    pruned: bool = Field(default=False, exclude_if=is_empty)
+    """A trial that was stopped because it was behind earlier ones."""
 
 
 class Damaged(Config):

@@ -15,8 +15,8 @@ SRC = ROOT / "src" / "hemix"
 MODULES = sorted(SRC.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 IMPORTED_AS = {"pyyaml": "yaml"}
-OPTIONAL = {"matplotlib"}
-HEAVY = ("torch", "duckdb", "pyarrow", "matplotlib", "sklearn", "pandas", "pydantic", "h3")
+OPTIONAL = {"matplotlib", "optuna"}
+HEAVY = ("torch", "duckdb", "pyarrow", "matplotlib", "optuna", "sklearn", "pandas", "pydantic", "h3")
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -71,7 +71,7 @@ def test_lock_pins_what_the_project_asks_for() -> None:
     versions = {name.lower().replace("_", "-"): version for name, version in (pin.split("==") for pin in pins)}
     assert versions["torch"] == "2.13.0"
     extras = PROJECT["optional-dependencies"]
-    wanted = [Requirement(text) for text in PROJECT["dependencies"] + extras["report"] + extras["dev"]]
+    wanted = [Requirement(text) for text in PROJECT["dependencies"] + extras["report"] + extras["tune"] + extras["dev"]]
     for requirement in wanted:
         if requirement.name != "hemix" and (requirement.marker is None or requirement.marker.evaluate()):
             assert requirement.specifier.contains(versions[requirement.name.lower()]), requirement

@@ -10,6 +10,7 @@ MODULES = sorted(SRC.rglob("*.py"))
 LAYERS = (
     "errors",
     "config",
+    "search_space",
     "features",
     "labels",
     "negatives",

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from hemix.errors import ConfigError, RunError, TrainingError
+from hemix.experiment import Experiment
 from hemix.ledger import Entry
+from hemix.search_space import Draw
 from hemix.study import worker
 from hemix.study.cells import Study
 from hemix.study.conduct import open_study
-from hemix.study.config import Draw
 from hemix.study.report import find, markdown
-from hemix.study.search import Trials, best_trial, draw, trial_experiments
+from hemix.study.search import Trials, best_trial, draw
+from hemix.training.folder import RunFolder
 from study.studies import tiny, write_study
 from study.test_conduct import go, of
 from test_ledger import entry
@@ -61,7 +63,8 @@ def test_cells_draw_the_same_values_for_the_same_key(tmp_path: Path) -> None:
 
 def test_a_trial_is_the_cell_on_a_share_of_the_users(tmp_path: Path) -> None:
     trials = trials_of(tiny(tmp_path, search={**SEARCH, "epochs": 2, "seed": 4}), "wide")
-    for number, asked in enumerate(trial_experiments(trials)):
+    for number in range(3):
+        asked = trials.random(number).experiment
         assert (asked.train.user_share, asked.train.epochs, asked.train.seed) == (0.5, 2, 4)
         assert asked.train.optimizer.lr == trials.settings(number)["train.optimizer.lr"]
         assert asked.model == trials.cell.experiment.model
@@ -153,20 +156,20 @@ def test_settings_that_cannot_be_taken(
 
 @pytest.mark.usefixtures("in_process")
 def test_a_trial_that_diverges_is_a_finding(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hemix import run
+    from hemix.run import training
 
-    real, trials = run.train, []
+    real, trials = training.train_into, []
 
-    def fragile(experiment: Any, *rest: Any, **named: Any) -> Any:
-        done = real(experiment, *rest, **named)
+    def fragile(folder: RunFolder, experiment: Experiment, *rest: Any, **named: Any) -> Any:
+        done = real(folder, experiment, *rest, **named)
         if experiment.train.user_share < 1:
             trials.append(1)
             if len(trials) == 2:
-                (Path(rest[1]) / worker.LINES).unlink()
+                (folder.path / worker.LINES).unlink()
                 raise TrainingError("The loss is not finite")
         return done
 
-    monkeypatch.setattr(run, "train", fragile)
+    monkeypatch.setattr(training, "train_into", fragile)
     path = write_study(tmp_path / "in", search=SEARCH, cells={"narrow": {}}, seeds=[1])
     prepared = open_study(path, tmp_path / "out", data=[store])
     starts, failures = go(prepared)
@@ -175,3 +178,22 @@ def test_a_trial_that_diverges_is_a_finding(tmp_path: Path, store: str, monkeypa
     assert [math.isnan(value) for value in found] == [False, True, False]
     assert go(prepared) == ([], [])
     assert "| narrow | 3 | 1 |" in markdown(find(prepared.study, prepared.places))
+
+
+def test_a_declared_space_is_searched_but_for_keys_that_are_set(tmp_path: Path) -> None:
+    """DLRM declares how it pools histories and the sizes of its top; one cell sets the latter, one draws it itself."""
+    cells: dict[str, Any] = {
+        "all": {},
+        "fixed": {"set": {"model": {"name": "dlrm", "top_hidden": [4]}}},
+        "own": {"search": {"model.top_hidden": {"choice": [[4], [8]]}}},
+    }
+    search = {"trials": 2, "declared": ["model", "train"], "space": {"train.batch_size": {"choice": [8, 16]}}}
+    study = tiny(tmp_path, search=search, cells=cells, baselines=[])
+    rates = {"train.optimizer.lr", "train.optimizer.weight_decay", "train.table_lr", "train.batch_size"}
+    spaces = {cell.name: cell.space for cell in study.cells}
+    assert set(spaces["all"]) == rates | {"model.history_pooling", "model.top_hidden"}
+    assert set(spaces["fixed"]) == rates | {"model.history_pooling"}
+    assert spaces["own"]["model.top_hidden"].choice == ([4], [8])
+    assert trials_of(study, "all").random(0).experiment.model.name == "dlrm"
+    with pytest.raises(ConfigError, match=r"search\.declared"):
+        tiny(tmp_path, search={**search, "declared": ["data"]})

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,29 @@ def test_it_learns(tmp_path: Path) -> None:
     outcome, _ = run(tmp_path, epochs=20, patience=None, optimizer={"lr": 0.02})
     values = [line["log_loss"] for line in lines(tmp_path, "valid")]
     assert outcome.best == min(values) < 0.8 * values[0]
+
+
+def test_a_training_that_is_pruned_stops_after_that_validation(tmp_path: Path) -> None:
+    """13 steps an epoch; asked with all validations so far, again when it is resumed, and not where the budget ends."""
+    config, asked = toy_config(epochs=4, patience=None), []
+
+    def prune(curve: Sequence[float]) -> bool:
+        asked.append(list(curve))
+        return len(curve) == 2
+
+    def trainer() -> Trainer:
+        return toy_trainer(RunFolder(tmp_path), config)
+
+    first = trainer()
+    first.start()
+    outcome = first.fit(prune)
+    assert (outcome.reason, outcome.steps) == ("pruned", 26)
+    curve = [line["log_loss"] for line in lines(tmp_path, "valid")]
+    assert asked == [curve[:1], curve]
+    assert outcome.best == min(curve)
+    assert trainer().fit(prune).reason == "pruned"
+    whole, _ = run(tmp_path / "whole", epochs=2, patience=None)
+    assert (whole.reason, whole.best) == ("epochs", outcome.best)
 
 
 def test_counts_and_lines(tmp_path: Path) -> None:

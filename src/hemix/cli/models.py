@@ -16,10 +16,16 @@ def models(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="STORE", help="Count for this store; default: MovieLens-100K.")
     ] = None,
+    spaces: Annotated[
+        bool, typer.Option("--spaces", help="What a search tries of each model, and of training.")
+    ] = False,
     json: JsonFile = None,
     overrides: Overrides = None,
 ) -> None:
     """List the models with their papers, sizes and costs, or count the model of one experiment."""
+    if spaces:
+        _spaces(json)
+        return
     if config is not None:
         _model_of(config, data, overrides or [], json)
         return
@@ -53,6 +59,22 @@ def models(
     say("per request, per candidate: multiply-adds of matrix products, with every history at its greatest length.")
     show_rows("Refinement modules, in front of any of them (model.refine)", ("module", "paper"), _modules())
     write_json(json, figures)
+
+
+def _spaces(json: Path | None) -> None:
+    """What `search.declared` of a study takes."""
+    from hemix.models import MODELS
+    from hemix.training.config import TrainConfig
+
+    trainings = {f"train ({name})": TrainConfig(table_optimizer=name) for name in ("rowwise_adagrad", "adam")}
+    spaces = {name: kind.space for name, kind in MODELS.items() if kind.space}
+    spaces |= {name: config.search_space for name, config in trainings.items()}
+    rows = [(name, key, str(how)) for name, space in spaces.items() for key, how in space.items()]
+    show_rows("What a search tries (search.declared)", ("section", "key", "values"), rows)
+    drawn = {
+        name: {key: how.model_dump(exclude_none=True) for key, how in space.items()} for name, space in spaces.items()
+    }
+    write_json(json, drawn)
 
 
 def _modules() -> list[tuple[str, str]]:

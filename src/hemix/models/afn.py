@@ -20,10 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.models.flat import DeepConfig, FieldModel, Width, flat
+from hemix.models.flat import DEEP_SPACE, DeepConfig, FieldModel, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork, RowBatchNorm
 from hemix.nn.fields import Fields, Layout, common_width
+from hemix.search_space import Draw
 
 Transform = Literal["log1p", "log"]
 SMALLEST = 1e-7
@@ -94,4 +95,14 @@ class LogarithmicNeurons(nn.Module):
         return powers.unflatten(0, (-1, tokens.shape[2])).transpose(1, 2).flatten(1)
 
 
-MODEL = flat(AFNConfig, AFN, paper="arXiv 1909.03276", first_order="beside")
+MODEL = flat(
+    AFNConfig,
+    AFN,
+    paper="arXiv 1909.03276",
+    first_order="beside",
+    space={
+        **DEEP_SPACE,
+        "num_logarithmic": Draw(choice=(10, 50, 200)),
+        "afn_hidden": Draw(choice=((200, 200, 200), (400, 400, 400))),
+    },
+)

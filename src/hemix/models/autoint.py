@@ -23,6 +23,7 @@ from hemix.nn.attention import split_heads
 from hemix.nn.cost import pair_products, products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout, common_width
+from hemix.search_space import Draw
 
 
 class AutoIntConfig(DeepConfig):
@@ -90,4 +91,14 @@ class AttentionLayer(nn.Module):
         return torch.relu(found if self.residual is None else found + self.residual(x))
 
 
-MODEL = flat(AutoIntConfig, AutoInt, paper="arXiv 1810.11921", first_order="beside")
+MODEL = flat(
+    AutoIntConfig,
+    AutoInt,
+    paper="arXiv 1810.11921",
+    first_order="beside",
+    space={
+        "num_layers": Draw(integer=(1, 4)),
+        "num_heads": Draw(choice=(1, 2, 4)),
+        "head_dim": Draw(choice=(16, 32, 64)),
+    },
+)

@@ -6,7 +6,7 @@ objectives learn from it: `Sequential`; and add to the loss: `Penalised`. Each f
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
@@ -18,6 +18,7 @@ from hemix.nn.embedding import NumberForm
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.ragged import Ragged
 from hemix.refine import RefinerConfig
+from hemix.search_space import Draw
 
 
 class ModelSettings(Protocol):
@@ -87,6 +88,8 @@ class ModelKind:
     """How it wants the number fields of request and candidate."""
     first_order: Literal["beside", "alone"] | None = None
     """Whether every value has a weight of its own beside its vector, or in its place."""
+    space: Mapping[str, Draw] = field(default_factory=dict)
+    """What a search tries of its settings, by key; the paper's own range where it prints one."""
 
 
 @runtime_checkable

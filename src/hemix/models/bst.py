@@ -41,6 +41,7 @@ from hemix.nn.sequence import merge, places
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.nn.transformer_block import TransformerBlock, attend, side_by_side
 from hemix.refine import RefineConfig
+from hemix.search_space import Draw
 
 Width = Annotated[int, Field(ge=1)]
 CHUNK = 2**24
@@ -374,4 +375,15 @@ def over_pairs(
     return ragged.map(in_chunks, tokens, *per_request)
 
 
-MODEL = ModelKind(config=BSTConfig, build=BST, paper="arXiv 1905.06874", histories="read")
+MODEL = ModelKind(
+    config=BSTConfig,
+    build=BST,
+    paper="arXiv 1905.06874",
+    histories="read",
+    space={
+        "token_dim": Draw(choice=(32, 64, 128)),
+        "num_heads": Draw(choice=(2, 4, 8)),
+        "num_blocks": Draw(integer=(1, 2)),
+        "dropout": Draw(choice=(0.0, 0.1, 0.2)),
+    },
+)

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
-from hemix.models.flat import flat
+from hemix.models.flat import DEEP_SPACE, flat
 from hemix.nn.fields import Layout
+from hemix.search_space import Draw
 
 
 class DCNConfig(CrossingConfig):
@@ -47,4 +48,12 @@ class CrossVectors(nn.Module):
         return crossed
 
 
-MODEL = flat(DCNConfig, DCN, paper="arXiv 1708.05123")
+MODEL = flat(
+    DCNConfig,
+    DCN,
+    paper="arXiv 1708.05123",
+    space={
+        **DEEP_SPACE,
+        "num_layers": Draw(integer=(1, 5)),
+    },
+)

@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
-from hemix.models.flat import flat
+from hemix.models.flat import DEEP_SPACE, flat
 from hemix.nn.fields import Layout
 from hemix.nn.grouped_linear import GroupedLinear
+from hemix.search_space import Draw
 
 
 class DCNv2Config(CrossingConfig):
@@ -96,4 +97,13 @@ class CrossExperts(nn.Module):
         return crossed
 
 
-MODEL = flat(DCNv2Config, DCNv2, paper="arXiv 2008.13535")
+MODEL = flat(
+    DCNv2Config,
+    DCNv2,
+    paper="arXiv 2008.13535",
+    space={
+        **DEEP_SPACE,
+        "num_layers": Draw(integer=(1, 5)),
+        "structure": Draw(choice=("parallel", "stacked")),
+    },
+)

@@ -11,7 +11,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hemix.models.flat import DeepConfig, FieldModel, flat
+from hemix.models.flat import DEEP_SPACE, DeepConfig, FieldModel, flat
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout, common_width
 from hemix.nn.pairwise import PairwiseProducts
@@ -38,4 +38,10 @@ class DeepFM(FieldModel):
         return self.pairs(fields["cross"].tokens()) + self.head(self.deep(fields["deep"].values))
 
 
-MODEL = flat(DeepFMConfig, DeepFM, paper="arXiv 1703.04247", first_order="beside")
+MODEL = flat(
+    DeepFMConfig,
+    DeepFM,
+    paper="arXiv 1703.04247",
+    first_order="beside",
+    space=DEEP_SPACE,
+)

@@ -32,6 +32,7 @@ from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.refine import RefineConfig
+from hemix.search_space import Draw
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -286,4 +287,13 @@ def _softmax_over_events(
     return scores.masked_fill(absent, torch.finfo(scores.dtype).min).softmax(dim=2).masked_fill(absent, 0.0)
 
 
-MODEL = ModelKind(config=DIENConfig, build=DIEN, paper="arXiv 1809.03672", histories="read")
+MODEL = ModelKind(
+    config=DIENConfig,
+    build=DIEN,
+    paper="arXiv 1809.03672",
+    histories="read",
+    space={
+        "evolution": Draw(choice=("augru", "agru", "aigru")),
+        "hidden": Draw(choice=((128, 64), (200, 80), (512, 256))),
+    },
+)

@@ -26,6 +26,7 @@ from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.refine import RefineConfig
+from hemix.search_space import Draw
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -103,4 +104,14 @@ class DIN(nn.Module):
         return attention + self.first.cost() + Cost(per_candidate=products(self.rest))
 
 
-MODEL = ModelKind(config=DINConfig, build=DIN, paper="arXiv 1706.06978", histories="read")
+MODEL = ModelKind(
+    config=DINConfig,
+    build=DIN,
+    paper="arXiv 1706.06978",
+    histories="read",
+    space={
+        "attention_hidden": Draw(choice=((64,), (64, 32), (128, 64))),
+        "attention_softmax": Draw(choice=(False, True)),
+        "hidden": Draw(choice=((128, 64), (200, 80), (512, 256))),
+    },
+)

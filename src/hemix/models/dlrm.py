@@ -27,6 +27,7 @@ from hemix.nn.mlp import MLP, SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.refine import RefineConfig
+from hemix.search_space import Draw
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -156,4 +157,14 @@ def _products(vectors: Float[Tensor, "N M D"], pairs: Int[Tensor, " P"]) -> Floa
     return torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1).index_select(1, pairs)
 
 
-MODEL = ModelKind(config=DLRMConfig, build=DLRM, paper="arXiv 1906.00091", histories="read", numbers="raw")
+MODEL = ModelKind(
+    config=DLRMConfig,
+    build=DLRM,
+    paper="arXiv 1906.00091",
+    histories="read",
+    numbers="raw",
+    space={
+        "history_pooling": Draw(choice=("mean", "target_attention")),
+        "top_hidden": Draw(choice=((128, 64), (256, 128), (512, 256))),
+    },
+)

@@ -25,6 +25,7 @@ from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout
 from hemix.nn.grouped_linear import GroupedLinear
+from hemix.search_space import Draw
 
 StreamHidden = Annotated[tuple[Width, ...], Field(min_length=1)]
 Context = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -163,4 +164,15 @@ class BilinearFusion(nn.Module):
         return self.first(first) + self.second(second) + (mapped * counterparts).sum(dim=(0, 3))
 
 
-MODEL = flat(FinalMLPConfig, FinalMLP, paper="arXiv 2304.00902")
+MODEL = flat(
+    FinalMLPConfig,
+    FinalMLP,
+    paper="arXiv 2304.00902",
+    space={
+        "first_hidden": Draw(choice=((200, 200, 200), (400, 400, 400))),
+        "second_hidden": Draw(choice=((200,), (400,), (400, 400, 400))),
+        "first_dropout": Draw(choice=(0.0, 0.2, 0.5)),
+        "second_dropout": Draw(choice=(0.0, 0.2, 0.5)),
+        "num_heads": Draw(choice=(1, 2, 5, 10)),
+    },
+)

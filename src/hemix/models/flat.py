@@ -28,6 +28,7 @@ from hemix.nn.fields import Fields, Layout, Layouts, State
 from hemix.nn.first_order import FirstOrder
 from hemix.nn.ragged import Ragged
 from hemix.refine import RefineConfig, Wiring
+from hemix.search_space import Draw
 
 Width = Annotated[int, Field(ge=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -66,6 +67,13 @@ class DeepConfig(VectorsConfig):
     """After every layer of the deep network."""
     batch_norm: bool = True
     """In every layer of the deep network, before the activation."""
+
+
+DEEP_SPACE = {
+    "hidden": Draw(choice=((200, 200, 200), (400, 400, 400), (800, 400, 200))),
+    "dropout": Draw(choice=(0.0, 0.1, 0.2, 0.3, 0.5)),
+}
+"""What a search tries of a deep network."""
 
 
 class FieldModel(nn.Module):
@@ -178,10 +186,13 @@ def flat(
     *,
     paper: str,
     first_order: Literal["beside", "alone"] | None = None,
+    space: Mapping[str, Draw] | None = None,
 ) -> ModelKind:
     """The kind of a flat model that ``model(config, layout of its fields, number of tasks)`` builds."""
     build = partial(_build, model, first_order=first_order == "beside")
-    return ModelKind(config=config, build=build, paper=paper, histories="averaged", first_order=first_order)
+    return ModelKind(
+        config=config, build=build, paper=paper, histories="averaged", first_order=first_order, space=space or {}
+    )
 
 
 def _build(

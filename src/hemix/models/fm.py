@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hemix.models.flat import FieldModel, VectorsConfig, flat
 from hemix.nn.fields import Fields, Layout, common_width
 from hemix.nn.pairwise import PairwiseProducts
+from hemix.search_space import Draw
 
 
 class FMConfig(VectorsConfig):
@@ -33,4 +34,12 @@ class FM(FieldModel):
         return self.pairs(fields["fields"].tokens()) + self.bias
 
 
-MODEL = flat(FMConfig, FM, paper="doi 10.1109/ICDM.2010.127", first_order="beside")
+MODEL = flat(
+    FMConfig,
+    FM,
+    paper="doi 10.1109/ICDM.2010.127",
+    first_order="beside",
+    space={
+        "embedding_dim": Draw(choice=(8, 16, 32)),
+    },
+)

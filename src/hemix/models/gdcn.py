@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hemix.models.crossing import CrossingConfig, CrossingModel
-from hemix.models.flat import flat
+from hemix.models.flat import DEEP_SPACE, flat
 from hemix.nn.fields import Fields, Layout
+from hemix.search_space import Draw
 
 
 class GDCNConfig(CrossingConfig):
@@ -75,4 +76,12 @@ class GatedCross(nn.Module):
         return crossed, gates
 
 
-MODEL = flat(GDCNConfig, GDCN, paper="arXiv 2311.04635")
+MODEL = flat(
+    GDCNConfig,
+    GDCN,
+    paper="arXiv 2311.04635",
+    space={
+        **DEEP_SPACE,
+        "num_layers": Draw(integer=(1, 5)),
+    },
+)

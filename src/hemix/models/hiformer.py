@@ -36,6 +36,7 @@ from hemix.nn.token_ffn import PerTokenFFN
 from hemix.nn.tokenizers import start_without_bias
 from hemix.nn.towers import OwnTowers
 from hemix.refine import RefineConfig
+from hemix.search_space import Draw
 
 Count = Annotated[int, Field(ge=1)]
 PROJECTIONS = ("query", "key", "value")
@@ -313,4 +314,14 @@ def _token_width(config: HiFormerConfig, fields: Layout) -> int:
     return width
 
 
-MODEL = ModelKind(config=HiFormerConfig, build=HiFormer, paper="arXiv 2311.05884", histories="read")
+MODEL = ModelKind(
+    config=HiFormerConfig,
+    build=HiFormer,
+    paper="arXiv 2311.05884",
+    histories="read",
+    space={
+        "num_layers": Draw(integer=(1, 4)),
+        "num_heads": Draw(choice=(1, 2, 4)),
+        "rank": Draw(choice=(32, 64, 128)),
+    },
+)

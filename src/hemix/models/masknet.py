@@ -25,6 +25,7 @@ from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.dropout import FastDropout
 from hemix.nn.fields import Fields, Layout
+from hemix.search_space import Draw
 
 
 class MaskNetConfig(VectorsConfig):
@@ -108,4 +109,14 @@ class MaskBlock(nn.Module):
         return self.dropout(torch.relu(self.norm(self.map(hidden * self.mask(x)))))
 
 
-MODEL = flat(MaskNetConfig, MaskNet, paper="arXiv 2102.07619")
+MODEL = flat(
+    MaskNetConfig,
+    MaskNet,
+    paper="arXiv 2102.07619",
+    space={
+        "structure": Draw(choice=("parallel", "serial")),
+        "num_blocks": Draw(integer=(1, 5)),
+        "block_dim": Draw(choice=(64, 128, 256)),
+        "dropout": Draw(choice=(0.0, 0.2, 0.5)),
+    },
+)

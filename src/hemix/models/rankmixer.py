@@ -32,6 +32,7 @@ from hemix.nn.token_ffn import PerTokenFFN
 from hemix.nn.tokenizers import ChunkTokenizer, GroupTokenizer, feature_groups
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.refine import RefineConfig
+from hemix.search_space import Draw
 
 Count = Annotated[int, Field(ge=1)]
 DEFAULT_TOKENS = 8
@@ -180,4 +181,14 @@ def _build_block(config: RankMixerConfig, num_tokens: int) -> MixerBlock:
     return MixerBlock(mixing, ffn, width, "layer_norm", pre_norm=config.norm_position == "pre")
 
 
-MODEL = ModelKind(config=RankMixerConfig, build=RankMixer, paper="arXiv 2507.15551", histories="read")
+MODEL = ModelKind(
+    config=RankMixerConfig,
+    build=RankMixer,
+    paper="arXiv 2507.15551",
+    histories="read",
+    space={
+        "token_dim": Draw(choice=(64, 128, 256)),
+        "num_blocks": Draw(integer=(1, 3)),
+        "ffn_expansion": Draw(choice=(2, 4)),
+    },
+)

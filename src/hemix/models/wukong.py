@@ -24,6 +24,7 @@ from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout, common_width
+from hemix.search_space import Draw
 
 
 class WukongConfig(VectorsConfig):
@@ -118,4 +119,14 @@ class Compression(nn.Linear):
         return self.weight @ input
 
 
-MODEL = flat(WukongConfig, Wukong, paper="arXiv 2403.02545")
+MODEL = flat(
+    WukongConfig,
+    Wukong,
+    paper="arXiv 2403.02545",
+    space={
+        "num_layers": Draw(integer=(1, 4)),
+        "num_fm": Draw(choice=(8, 16, 32)),
+        "num_linear": Draw(choice=(8, 16, 32)),
+        "dropout": Draw(choice=(0.0, 0.1, 0.2)),
+    },
+)

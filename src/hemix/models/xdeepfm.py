@@ -16,10 +16,11 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hemix.models.flat import DeepConfig, FieldModel, Width, flat
+from hemix.models.flat import DEEP_SPACE, DeepConfig, FieldModel, Width, flat
 from hemix.nn.cost import products
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout, common_width
+from hemix.search_space import Draw
 
 
 class XDeepFMConfig(DeepConfig):
@@ -98,4 +99,13 @@ class CompressedInteraction(nn.Module):
         return torch.cat(pooled, dim=1)
 
 
-MODEL = flat(XDeepFMConfig, XDeepFM, paper="arXiv 1803.05170", first_order="beside")
+MODEL = flat(
+    XDeepFMConfig,
+    XDeepFM,
+    paper="arXiv 1803.05170",
+    first_order="beside",
+    space={
+        **DEEP_SPACE,
+        "cin_sizes": Draw(choice=((50, 50), (100, 100), (100, 100, 100))),
+    },
+)

@@ -28,7 +28,7 @@ from hemix.training.config import RESUMABLE_KEYS, TrainConfig
 from hemix.training.environment import describe_environment, portable_path
 from hemix.training.folder import TIMINGS, RunFolder, write_json
 from hemix.training.learner import Learner
-from hemix.training.trainer import Outcome, Trainer, Validate, resolve_device
+from hemix.training.trainer import Outcome, Prune, Trainer, Validate, resolve_device
 
 
 def train(
@@ -59,6 +59,23 @@ def train(
     store = store if isinstance(store, Store) else Store.open(store)
     experiment = experiment if seed is None else experiment.with_seed(seed)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / f"{experiment.name}-{experiment.train.seed}")
+    return train_into(
+        folder, experiment, store, resume=resume, initial=initial, ledger=ledger, progress=progress, prune=None
+    )
+
+
+def train_into(
+    folder: RunFolder,
+    experiment: Experiment,
+    store: Store,
+    *,
+    resume: bool,
+    initial: str | Path | None,
+    ledger: Path | None,
+    progress: bool,
+    prune: Prune | None,
+) -> Run:
+    """What `train` does, for a caller that may want to end a run early: `prune` is asked after each validation."""
     _check_data(experiment, store)
     if resume and initial is not None:
         raise ConfigError("--from gives start weights to a new run; a resumed run has its own. Leave one of them out.")
@@ -72,7 +89,7 @@ def train(
         write_json(folder.config, experiment.model_dump(mode="json"))
     else:
         _start(trainer, experiment, store, None if initial is None else Run.open(initial))
-    outcome = trainer.fit()
+    outcome = trainer.fit(prune)
     if outcome.reason == "interrupted":
         raise KeyboardInterrupt(
             f"Stopped at step {outcome.steps:,}; everything is saved. Go on with the same command and --resume."
@@ -214,5 +231,8 @@ def _finish(run: Run, outcome: Outcome, ranker: nn.Module, ledger: Path) -> None
     not_figures = {"kind", "step", "epoch", "rows", *TIMINGS}
     figures = {name: value for line in validations[-1:] for name, value in line.items() if name not in not_figures}
     figures = {name: math.nan if value is None else value for name, value in figures.items()}
-    append(ledger, run.ledger_entry(ledger, "valid" if validations else "train", store_hash, figures))
+    entry = run.ledger_entry(ledger, "valid" if validations else "train", store_hash, figures)
+    monitor = run.experiment.train.monitor
+    curve = tuple(line[monitor] for line in run.metrics if line["kind"] == "valid")
+    append(ledger, entry.model_copy(update={"curve": curve, "pruned": outcome.reason == "pruned"}))
     write_json(run.folder.result, result)

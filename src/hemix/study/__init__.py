@@ -5,6 +5,7 @@ open_stores             stores.py              each data section prepared once
 plan                    plan.py                what the ledger lacks
 price                   costs.py               what that will take
 Runner                  runner.py, worker.py   processes, logs, progress
-best_trial              search.py              random search on the validation split
+best_trial              search.py              trials on the validation split, at random or
+propose                 optuna_search.py       by Optuna, which learns from earlier ones and prunes
 write_report            report.py, scaling.py, pictures.py, tables.py
 """

@@ -12,7 +12,9 @@ from hemix.config import parse_config
 from hemix.config_file import read_experiment_values, set_key
 from hemix.errors import ConfigError, unknown_name
 from hemix.experiment import Experiment
-from hemix.study.config import STORE_AXIS, CellConfig, Draw, StoreConfig, StudyConfig, load_study
+from hemix.models import MODELS
+from hemix.search_space import Draw
+from hemix.study.config import STORE_AXIS, CellConfig, SearchConfig, StoreConfig, StudyConfig, load_study
 from hemix.training.config import higher_is_better
 
 MAIN = "main"
@@ -128,12 +130,16 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
         set_key(values, key, copy.deepcopy(value), where)
     values["name"] = name
     root = path.parent / source.root if source.root is not None else data_file.parent
+    experiment = parse_config(Experiment, values, where)
     drawn: dict[str, Draw] = {}
     if config.search is not None and cell.settings_of is None:
-        drawn = {**config.search.space, **cell.search}
+        declared = _declared(experiment, config.search)
+        given = set(_leaves({**config.set, **cell.set}))
+        drawn = {key: how for key, how in declared.items() if key not in given}
+        drawn |= {**config.search.space, **cell.search}
     return Cell(
         name=name,
-        experiment=parse_config(Experiment, values, where),
+        experiment=experiment,
         store=store,
         root=root,
         family=cell.family or name.partition("/")[0],
@@ -141,6 +147,20 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
         settings_of=cell.settings_of,
         published=cell.published,
     )
+
+
+def _declared(experiment: Experiment, search: SearchConfig) -> dict[str, Draw]:
+    """The spaces that the sections of an experiment declare, by dotted key."""
+    spaces = {"model": MODELS[experiment.model.name].space, "train": experiment.train.search_space}
+    return {f"{section}.{key}": how for section in search.declared for key, how in spaces[section].items()}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of everything that is set, inside mappings, too."""
+    for key, value in values.items():
+        yield prefix + key
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
 
 
 def _at(where: str, error: ConfigError) -> ConfigError:

@@ -14,9 +14,10 @@ from hemix.nn.memory import available_memory
 from hemix.ranker import check_memory
 from hemix.study.cells import Study, read_study
 from hemix.study.costs import Price, Speeds, price
+from hemix.study.optuna_search import require_optuna
 from hemix.study.plan import CellPlan, Job, jobs_of, key_of, plan
 from hemix.study.runner import Failure, Runner, Watcher
-from hemix.study.search import Trials, trial_experiments
+from hemix.study.search import Trials, check_trials
 from hemix.study.stores import open_stores, parse_places
 from hemix.study.worker import lines_of
 
@@ -88,10 +89,12 @@ def open_study(
 
 
 def check_search(study: Study) -> None:
-    """Raises ConfigError if a trial of any cell would not be a valid experiment."""
+    """Raises ConfigError if a trial of any cell would not be a valid experiment, HemixError if Optuna is missing."""
+    if study.config.search is not None and study.config.search.optuna is not None:
+        require_optuna()
     for cell in study.cells:
         if study.config.search is not None and cell.space:
-            trial_experiments(Trials(cell=cell, search=study.config.search))
+            check_trials(Trials(cell=cell, search=study.config.search))
 
 
 def check_cells(study: Study, stores: Mapping[str, Store], slots: int) -> None:

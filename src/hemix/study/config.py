@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from hemix.config import Config, parse_config
 from hemix.config_file import read_mapping
 from hemix.errors import suggestion
+from hemix.search_space import Draw
 
 STORE_AXIS = "store"
 """Key of `grid` that is no key of the experiment: the names of stores."""
@@ -25,38 +26,40 @@ class StoreConfig(Config):
     """Folder where relative paths of tables start, relative to the study file; None: the experiment file's folder."""
 
 
-class Draw(Config):
-    """How random search draws one key: exactly one of these."""
+class OptunaConfig(Config):
+    """Trials that learn from earlier ones, by Optuna (https://arxiv.org/abs/1907.10902; `pip install 'hemix[tune]'`).
 
-    choice: tuple[Any, ...] | None = Field(default=None, min_length=1)
-    """One of these values."""
-    uniform: tuple[float, float] | None = None
-    log_uniform: tuple[float, float] | None = None
-    """Uniform in the logarithm; for rates."""
-    integer: tuple[int, int] | None = None
-    """Whole numbers, both ends included."""
+    The first `startup` trials are those of random search, whole. The others go in rounds of `at_once`, which know what
+    all earlier rounds came to and nothing of each other: results do not depend on how many run side by side.
+    """
+
+    sampler: Literal["tpe", "random"] = "tpe"
+    """`tpe`: proposed by a tree-structured Parzen estimator (Bergstra et al. 2011); `random`: drawn like the first."""
+    pruner: Literal["median"] | None = None
+    """`median`: a trial stops after a validation at which its best figure so far is behind the median of what earlier
+    trials had there."""
+    startup: int = Field(default=4, ge=1)
+    at_once: int = Field(default=2, ge=1)
+    warm_up: int = Field(default=0, ge=0)
+    """Validations of a trial before it can be pruned."""
 
     @model_validator(mode="after")
-    def _one_kind_in_order(self) -> "Draw":
-        given = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
-        if len(given) != 1:
-            raise ValueError(f"a draw is exactly one of {', '.join(type(self).model_fields)}; got {len(given)}")
-        name, value = next(iter(given.items()))
-        if name == "choice":
-            return self
-        low, high = value
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(f"{name} needs two ends in rising order, got {low} and {high}")
-        if name == "log_uniform" and low <= 0:
-            raise ValueError(f"log_uniform needs ends above 0, got {low}")
+    def _does_something(self) -> "OptunaConfig":
+        if self.sampler == "random" and self.pruner is None:
+            raise ValueError("a random sampler without a pruner is random search; leave `optuna` out")
+        if self.warm_up and self.pruner is None:
+            raise ValueError(f"warm_up {self.warm_up} says when pruning begins, and there is no pruner; add one")
         return self
 
 
 class SearchConfig(Config):
-    """Random search: every cell gets as many trials, judged on the validation split, never on the test split."""
+    """The search of each cell: as many trials for all, judged on the validation split, never on the test split."""
 
     space: dict[str, Draw] = Field(default_factory=dict)
     """Dotted keys of the experiment that are drawn for every cell; a cell's own `search` adds to them."""
+    declared: tuple[Literal["model", "train"], ...] = ()
+    """Sections whose own spaces are searched, too: that of each cell's model (`hemix models --spaces`), or of training.
+    Keys of `space`, and keys that the study or the cell sets, are not taken from there."""
     trials: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
     """Of the draws, and of the training of the trials."""
@@ -64,6 +67,17 @@ class SearchConfig(Config):
     """Share of the users that trials train and validate on (`train.user_share`)."""
     epochs: int | None = Field(default=1, ge=1)
     """Of a trial; None: as many as the cell's runs."""
+    optuna: OptunaConfig | None = None
+    """None: every trial is drawn at random, whatever the others came to."""
+
+    @model_validator(mode="after")
+    def _has_more_than_the_start(self) -> "SearchConfig":
+        if self.optuna is not None and self.optuna.startup >= self.trials:
+            raise ValueError(
+                f"optuna begins after optuna.startup {self.optuna.startup} trials, and there are {self.trials}; "
+                "raise trials, or leave `optuna` out"
+            )
+        return self
 
 
 class CellConfig(Config):

@@ -198,10 +198,11 @@ def price(
         cell, store = found.cell, stores[found.cell.name]
         own = [e for e in entries if (e.study, e.cell, e.data_hash) == (study.name, cell.name, store.hash)]
         runs = len(found.runs) + found.waiting
-        if found.trials:
+        if found.trials or found.later:
             done = [entry.seconds for entry in own if entry.trial is not None]
-            measured = _seconds(found.trials[0].experiment, cell, store, done, speeds)
-            prices.append(Price(cell=cell.name, what="trials", left=len(found.trials), **measured))
+            asked = found.trials[0].experiment if found.trials else cell.experiment
+            measured = _seconds(asked, cell, store, done, speeds)
+            prices.append(Price(cell=cell.name, what="trials", left=len(found.trials) + found.later, **measured))
         if runs:
             asked = found.runs[0].experiment if found.runs else cell.experiment
             hashed = asked.hash_without_seed

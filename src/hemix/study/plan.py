@@ -10,7 +10,8 @@ from hemix.data.store import Store
 from hemix.experiment import Experiment
 from hemix.ledger import Entry
 from hemix.study.cells import Cell, Study
-from hemix.study.search import Trials, best_trial, trial_experiments
+from hemix.study.optuna_search import Pruning
+from hemix.study.search import Trial, Trials, best_trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +25,9 @@ class Job:
     store: Path
     data_hash: str
     trial: int | None = None
-    """Number of the random-search trial; None: a run of the table."""
+    """Number of the search's trial; None: a run of the table."""
+    pruning: Pruning | None = None
+    """Of a trial that is stopped where it falls behind."""
     budget: Mapping[str, int | float | str | None]
     """What the ledger says beside the budget of training."""
 
@@ -67,7 +70,9 @@ class CellPlan:
 
     cell: Cell
     trials: tuple[Job, ...]
-    """Not done yet."""
+    """Not done yet, of those whose settings are known."""
+    later: int = 0
+    """Trials whose settings wait for what others come to."""
     runs: tuple[Job, ...]
     """Not done yet; empty while the search goes on."""
     waiting: int
@@ -86,14 +91,21 @@ def plan_cell(study: Study, cell: Cell, stores: Mapping[str, Store], entries: Se
     searcher = cell if cell.settings_of is None else study.cell(cell.settings_of)
     if study.config.search is not None and searcher.space:
         trials = Trials(cell=searcher, search=study.config.search)
-        jobs = _trial_jobs(study, trials, stores[searcher.name])
+        store_hash = stores[searcher.name].hash
+        known = trials.known(
+            lambda asked: done.get(
+                (study.name, searcher.name, asked.hash_without_seed, store_hash, asked.train.seed, "valid")
+            )
+        )
+        jobs = _trial_jobs(study, trials, known, stores[searcher.name])
         # a small space may draw the same settings twice: one training serves both
         missing = tuple({job.key: job for job in reversed(jobs) if job.key not in done}.values())[::-1]
-        if missing:
-            own = missing if searcher is cell else ()
-            return CellPlan(cell=cell, trials=own, runs=(), waiting=len(seeds), done=0)
+        later = trials.search.trials - len(known)
+        if missing or later:
+            own, after = (missing, later) if searcher is cell else ((), 0)
+            return CellPlan(cell=cell, trials=own, later=after, runs=(), waiting=len(seeds), done=0)
         best = best_trial(trials, [done[job.key] for job in jobs])
-        experiment = cell.having(trials.settings(best))
+        experiment = cell.having(known[best].settings)
         budget = {"trials": trials.search.trials, "searched keys": len(searcher.space)}
         if searcher is not cell:
             budget = {"trials": 0, "settings of": searcher.name}
@@ -108,13 +120,13 @@ def plan_cell(study: Study, cell: Cell, stores: Mapping[str, Store], entries: Se
     return CellPlan(cell=cell, trials=(), runs=left, waiting=0, done=len(runs) - len(left), best=best)
 
 
-def _trial_jobs(study: Study, trials: Trials, store: Store) -> list[Job]:
+def _trial_jobs(study: Study, trials: Trials, known: Sequence[Trial], store: Store) -> list[Job]:
     return [
         Job(
-            study=study.name, cell=trials.cell.name, experiment=asked, store=store.path, data_hash=store.hash,
-            trial=number, budget={"users": trials.search.users},
+            study=study.name, cell=trials.cell.name, experiment=trial.experiment, store=store.path,
+            data_hash=store.hash, trial=trial.number, pruning=trial.pruning, budget={"users": trials.search.users},
         )
-        for number, asked in enumerate(trial_experiments(trials))
+        for trial in known
     ]  # fmt: skip
 
 

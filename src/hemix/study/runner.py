@@ -155,8 +155,12 @@ class Runner:
 
     def _start(self, job: Job) -> _Running:
         task = Task(
-            experiment=job.experiment, store=str(job.store), run=str(self.run_folder(job)), split=job.split
-        )  # fmt: skip
+            experiment=job.experiment,
+            store=str(job.store),
+            run=str(self.run_folder(job)),
+            split=job.split,
+            pruning=job.pruning,
+        )
         file, log = (self.out / kind / f"{job.folder}.{end}" for kind, end in (("tasks", "json"), ("logs", "log")))
         for path in (file, log):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
-"""Random search (Bergstra & Bengio 2012): trials of a cell on a share of the users, judged by validation.
+"""The search of a cell: trials on a share of the users, judged by validation.
 
-A trial's value of a key depends on the seed of the search, the number of the trial and the key alone: cells that draw
-the same key draw the same values for it, and more trials or more keys leave the others as they were.
+Random search (Bergstra & Bengio 2012): a trial's value of a key depends on the seed of the search, the number of the
+trial and the key alone: cells that draw the same key draw the same values for it, and more trials or more keys leave
+the others as they were. With `optuna` the trials after the first few depend on what the earlier rounds came to.
 """
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 from hemix.errors import ConfigError, RunError
 from hemix.experiment import Experiment
 from hemix.ledger import Entry
+from hemix.search_space import Draw
 from hemix.study.cells import Cell, best_is_highest
-from hemix.study.config import Draw, SearchConfig
+from hemix.study.config import SearchConfig
+from hemix.study.optuna_search import Past, Pruning, propose
 
 
 def draw(how: Draw, random: np.random.Generator) -> Any:
@@ -33,6 +36,18 @@ def draw(how: Draw, random: np.random.Generator) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One training of the search."""
+
+    number: int
+    settings: Mapping[str, Any]
+    """The drawn keys."""
+    experiment: Experiment
+    pruning: Pruning | None = None
+    """What it must keep up with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Trials:
     """The trials of one cell."""
 
@@ -40,7 +55,7 @@ class Trials:
     search: SearchConfig
 
     def settings(self, number: int) -> dict[str, Any]:
-        """Values of the drawn keys in one trial; numbers have six digits, so that a file can hold them."""
+        """Values of the drawn keys in a random trial; numbers have six digits, so that a file can hold them."""
         values = {}
         for key, how in self.cell.space.items():
             random = np.random.default_rng([self.search.seed, number, zlib.crc32(key.encode())])
@@ -48,33 +63,98 @@ class Trials:
             values[key] = float(f"{value:.6g}") if isinstance(value, float) and how.choice is None else value
         return values
 
-    def experiment(self, number: int) -> Experiment:
-        """What one trial trains. Raises ConfigError if a key cannot have its drawn value."""
+    def experiment(self, settings: Mapping[str, Any]) -> Experiment:
+        """What a trial with these settings trains. Raises ConfigError if a key cannot have its value."""
         budget: dict[str, Any] = {"train.user_share": self.search.users, "train.seed": self.search.seed}
         if self.search.epochs is not None:
             budget["train.epochs"] = self.search.epochs
-        return self.cell.having({**self.settings(number), **budget})
+        return self.cell.having({**settings, **budget})
+
+    def random(self, number: int, pruning: Pruning | None = None) -> Trial:
+        """A trial whose settings depend on its number alone."""
+        settings = self.settings(number)
+        return Trial(number=number, settings=settings, experiment=self.experiment(settings), pruning=pruning)
+
+    def known(self, result: Callable[[Experiment], Entry | None]) -> list[Trial]:
+        """The trials whose settings are known, in order: all of random search; else up to the first unfinished round.
+
+        Args:
+            result: the ledger line of a trial; None as long as there is none.
+        """
+        optuna = self.search.optuna
+        if optuna is None:
+            return [self.random(number) for number in range(self.search.trials)]
+        trials = [self.random(number) for number in range(optuna.startup)]
+        while len(trials) < self.search.trials:
+            past = [_past(trial, line) for trial in trials if (line := result(trial.experiment)) is not None]
+            if len(past) < len(trials):
+                break
+            trials += self._round(len(trials), past)
+        return trials
+
+    def _round(self, first: int, past: Sequence[Past]) -> list[Trial]:
+        """The next `at_once` trials, which are compared with `past` alone."""
+        optuna = self.search.optuna
+        assert optuna is not None
+        pruning = None
+        if optuna.pruner is not None:
+            whole = tuple(
+                trial.curve for trial in past if trial.curve and not (trial.pruned or math.isnan(trial.value))
+            )
+            pruning = Pruning(curves=whole, warm_up=optuna.warm_up)
+        numbers = range(first, min(first + optuna.at_once, self.search.trials))
+        if optuna.sampler == "random":
+            return [self.random(number, pruning) for number in numbers]
+        found = propose(
+            self.cell.space,
+            past,
+            count=len(numbers),
+            seed=[self.search.seed, first],
+            highest=best_is_highest(self.cell),
+            allowed=self._allowed,
+        )
+        return [
+            Trial(number=number, settings=settings, experiment=self.experiment(settings), pruning=pruning)
+            for number, settings in zip(numbers, found, strict=True)
+        ]
+
+    def _allowed(self, settings: Mapping[str, Any]) -> bool:
+        try:
+            self.experiment(settings)
+        except ConfigError:
+            return False
+        return True
 
 
-def trial_experiments(trials: Trials) -> list[Experiment]:
-    """All trials of a cell. Raises ConfigError for a key that a search cannot draw or a value that it cannot have."""
+def _past(trial: Trial, line: Entry) -> Past:
+    value = line.figures.get(trial.experiment.train.monitor, math.nan)
+    return Past(settings=trial.settings, value=value, curve=line.curve, pruned=line.pruned)
+
+
+def check_trials(trials: Trials) -> None:
+    """Raises ConfigError for a key that a search cannot draw, or a value of a random trial that it cannot have.
+
+    What Optuna proposes is not known yet; it proposes again what cannot be an experiment.
+    """
     for key in trials.cell.space:
         if key.partition(".")[0] in ("data", "name", "evaluate") or key in ("train.seed", "train.user_share"):
             raise ConfigError(
                 f"A search draws keys of model, objective and train; cell {trials.cell.name!r} draws {key!r}. "
                 "Make cells of it (`grid`), and search within each."
             )
-    return [trials.experiment(number) for number in range(trials.search.trials)]
+    for number in range(trials.search.trials):
+        trials.random(number)
 
 
 def best_trial(trials: Trials, entries: Sequence[Entry]) -> int:
     """Number of the trial with the best `train.monitor` on the validation split; of equal ones the first.
 
-    `entries` are those of the trials, in order. Raises RunError if no trial has a figure.
+    `entries` are those of the trials, in order; a pruned one is never the best. Raises RunError if no trial has a
+    figure.
     """
     monitor = trials.cell.experiment.train.monitor
     sign = 1.0 if best_is_highest(trials.cell) else -1.0
-    values = [sign * entry.figures.get(monitor, math.nan) for entry in entries]
+    values = [math.nan if entry.pruned else sign * entry.figures.get(monitor, math.nan) for entry in entries]
     known = [number for number, value in enumerate(values) if not math.isnan(value)]
     if not known:
         raise RunError(

@@ -8,8 +8,9 @@ from hemix.errors import RunError
 from hemix.evaluate.tables import title_of
 from hemix.ledger import Entry
 from hemix.study.cells import Study
+from hemix.study.config import SearchConfig
 from hemix.study.scaling import Law
-from hemix.study.search import Trials, best_trial, frozen, trial_experiments
+from hemix.study.search import Trials, best_trial, frozen
 from hemix.study.tables import escape
 from hemix.training.config import higher_is_better
 
@@ -33,25 +34,41 @@ def search_table(study: Study, trials: Mapping[str, Sequence[Entry]]) -> str | N
     if search is None:
         return None
     for cell in study.cells:
-        known = {entry.config_hash: entry for entry in trials.get(cell.name, ())}
+        lines = {entry.config_hash: entry for entry in trials.get(cell.name, ())}
         asked = Trials(cell=cell, search=search)
-        hashes = [experiment.hash_without_seed for experiment in trial_experiments(asked)] if cell.space else []
-        if not hashes or not known.keys() >= set(hashes):
+        known = asked.known(lambda experiment, lines=lines: lines.get(experiment.hash_without_seed))
+        entries = [lines.get(trial.experiment.hash_without_seed) for trial in known] if cell.space else []
+        done = [entry for entry in entries if entry is not None]
+        if len(done) < search.trials:
             continue
-        entries, monitor = [known[value] for value in hashes], cell.experiment.train.monitor
-        failed = sum(math.isnan(entry.figures.get(monitor, math.nan)) for entry in entries)
-        best = best_trial(asked, entries)
-        figure = f"{title_of(monitor)} {entries[best].figures[monitor]:.4f}"
-        settings = escape(frozen(asked.settings(best)))
-        rows.append(f"| {escape(cell.name)} | {len(entries)} | {failed} | {best} | {figure} | {settings} |")
+        monitor = cell.experiment.train.monitor
+        failed = sum(math.isnan(entry.figures.get(monitor, math.nan)) for entry in done)
+        best = best_trial(asked, done)
+        figure = f"{title_of(monitor)} {done[best].figures[monitor]:.4f}"
+        counts = [len(done), failed, *([sum(entry.pruned for entry in done)] if _prunes(search) else []), best]
+        cells = [escape(cell.name), *map(str, counts), figure, escape(frozen(known[best].settings))]
+        rows.append(f"| {' | '.join(cells)} |")
     if not rows:
         return None
-    head = "| system | trials | diverged | best | on valid | settings |\n| --- | ---: | ---: | ---: | ---: | --- |\n"
+    heads = ["trials", "diverged", *(["pruned"] if _prunes(search) else []), "best", "on valid"]
+    head = f"| system | {' | '.join(heads)} | settings |\n| --- |{' ---: |' * len(heads)} --- |\n"
     epochs = "" if search.epochs is None else f", {search.epochs} epoch{'s' if search.epochs > 1 else ''} each"
-    about = (
-        f"Random search on {search.users:.0%} of the users{epochs}, seed {search.seed}; chosen on the validation split."
-    )
-    return head + "\n".join(rows) + f"\n\n{about}\n"
+    about = f"on {search.users:.0%} of the users{epochs}, seed {search.seed}; chosen on the validation split."
+    return head + "\n".join(rows) + f"\n\n{_how(search)} {about}\n"
+
+
+def _prunes(search: SearchConfig) -> bool:
+    return search.optuna is not None and search.optuna.pruner is not None
+
+
+def _how(search: SearchConfig) -> str:
+    """What chose the settings, for people."""
+    optuna = search.optuna
+    if optuna is None:
+        return "Random search"
+    sampler = "tree-structured Parzen estimator" if optuna.sampler == "tpe" else "random search"
+    pruner = f", {optuna.pruner} pruning" if optuna.pruner is not None else ""
+    return f"Optuna ({sampler} after {optuna.startup} random trials, {optuna.at_once} at once{pruner})"
 
 
 def scaling_tables(

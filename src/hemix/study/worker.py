@@ -10,14 +10,18 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hemix.config import Config
 from hemix.errors import HemixError, TrainingError
 from hemix.experiment import Experiment
 from hemix.ledger import Entry, append, read
-from hemix.training.config import BUDGET_KEYS
+from hemix.study.optuna_search import Pruning, is_behind
+from hemix.training.config import BUDGET_KEYS, higher_is_better
 from hemix.training.folder import RunFolder, read_json
+
+if TYPE_CHECKING:
+    from hemix.training.trainer import Prune
 
 LINES = "lines.jsonl"
 """File in a run folder with the ledger lines of the run; the study copies them into its ledger."""
@@ -32,6 +36,8 @@ class Task(Config):
     run: str
     split: Literal["valid", "test"]
     """`test`: evaluate there after training; `valid`: a trial."""
+    pruning: Pruning | None = None
+    """Of a trial that is stopped where it falls behind."""
     threads: int = 1
 
 
@@ -49,14 +55,24 @@ def perform(task: Task) -> None:
     """Do what is left of a task. Raises what `train` and `Run.evaluate` raise."""
     import torch
 
-    from hemix.run import train
+    from hemix.data.store import Store
+    from hemix.run.training import train_into
 
     torch.set_num_threads(task.threads)
     path = Path(task.run)
     lines = path / LINES
     resume = RunFolder(path).is_run
     try:
-        run = train(task.experiment, task.store, path, resume=resume, ledger=lines, progress=False)
+        run = train_into(
+            RunFolder(path),
+            task.experiment,
+            Store.open(task.store),
+            resume=resume,
+            initial=None,
+            ledger=lines,
+            progress=False,
+            prune=_prune_of(task),
+        )
     except TrainingError as error:
         if task.split == "test":
             raise
@@ -65,6 +81,14 @@ def perform(task: Task) -> None:
         return
     if not is_done(path, task.split):
         run.evaluate(task.split, ledger=lines)
+
+
+def _prune_of(task: Task) -> "Prune | None":
+    pruning = task.pruning
+    if pruning is None:
+        return None
+    highest = higher_is_better(task.experiment.train.monitor)
+    return lambda curve: is_behind(curve, pruning, highest=highest)
 
 
 def _without_figure(task: Task, path: Path) -> Entry:

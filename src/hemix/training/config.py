@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hemix.config import Config, is_empty
 from hemix.errors import suggestion
+from hemix.search_space import Draw
 
 HIGHER_IS_BETTER = ("auc", "gauc", "pr_auc", "ndcg")
 REGRESSION_METRICS = ("rmse", "mae")
@@ -106,6 +107,17 @@ class TrainConfig(Config):
     """Steps between lines in metrics.jsonl."""
     profile_steps: int = Field(default=0, ge=0)
     """Measure that many steps and write profile.txt; 0: none."""
+
+    @property
+    def search_space(self) -> dict[str, Draw]:
+        """What a search tries of this section. The rate of tables is their optimizer's own: Adam has `optimizer.lr`."""
+        rates = {
+            "optimizer.lr": Draw(log_uniform=(3e-4, 1e-2)),
+            "optimizer.weight_decay": Draw(log_uniform=(1e-3, 0.3)),
+        }
+        if self.table_optimizer == "adam":
+            return {**rates, "table_weight_decay": Draw(log_uniform=(1e-6, 1e-3))}
+        return {**rates, "table_lr": Draw(log_uniform=(0.005, 0.2))}
 
     @field_validator("monitor")
     @classmethod

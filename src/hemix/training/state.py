@@ -39,6 +39,8 @@ class TrainState:
     best_step: int | None = None
     bad_validations: int = 0
     """Validations in a row without a better value."""
+    curve: list[float] = field(default_factory=list)
+    """The monitored metric at each validation."""
     window: Window = field(default_factory=Window)
     metrics_bytes: int = 0
 

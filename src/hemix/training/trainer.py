@@ -7,7 +7,7 @@ ends with the same bits in its weights and the same lines in metrics.jsonl, timi
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -28,8 +28,10 @@ from hemix.training.progress import TrainProgress
 from hemix.training.schedules import planned_steps, rate_factor
 from hemix.training.state import TrainState, Window
 
-StopReason = Literal["epochs", "max_steps", "max_seconds", "early_stopping", "interrupted"]
+StopReason = Literal["epochs", "max_steps", "max_seconds", "early_stopping", "pruned", "interrupted"]
 Validate = Callable[[], Mapping[str, float]]
+Prune = Callable[[Sequence[float]], bool]
+"""Told of the monitored metric at every validation so far; whether to go no further."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +116,8 @@ class Trainer:
         self.optimizers = Optimizers(learner.trainable(), learner.table_names, config, learner.undecayed())
         self.state = TrainState()
         self._validate = validate
+        self._prune: Prune | None = None
+        self._pruned = False
         self._identity = dict(identity or {})
         self._total_steps = planned_steps(config, loader.num_rows)
         self._profile = StepProfile(config.profile_steps, folder.profile, self.device)
@@ -129,8 +133,10 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             self._save()
 
-    def fit(self) -> Outcome:
+    def fit(self, prune: Prune | None = None) -> Outcome:
         """Train from the checkpoint in the run folder until the budget is used up; the model then has its best weights.
+
+        `prune` is asked after each validation whether to stop before that; None: never.
 
         Raises TrainingError if loss or gradients stop being finite, RunError if the checkpoint does not fit. After an
         interrupt the reason is ``interrupted``: everything is saved, and the model has its latest weights.
@@ -139,6 +145,8 @@ class Trainer:
             stack.enter_context(torch.random.fork_rng(devices=self._rng_devices()))
             stack.enter_context(_deterministic_kernels(self.config.deterministic))
             self._load()
+            self._prune = prune
+            self._pruned = self._is_behind()
             self._interrupted = stack.enter_context(interrupts_noted())
             stack.enter_context(self._progress)
             self._clock = self._saved_at = self._logged_at = time.perf_counter()
@@ -215,7 +223,7 @@ class Trainer:
             return "max_seconds"
         if config.epochs is not None and self.loader.epoch >= config.epochs:
             return "epochs"
-        return None
+        return "pruned" if self._pruned else None
 
     def _seconds(self) -> float:
         return self.state.seconds + time.perf_counter() - self._clock
@@ -262,6 +270,8 @@ class Trainer:
         self._progress.validated(self.state.step, self.config.monitor, value)
         state = self.state
         state.rows_at_validation = state.rows
+        state.curve.append(value)
+        self._pruned = self._is_behind()
         sign = 1.0 if higher_is_better(self.config.monitor) else -1.0
         if state.best is None or sign * value > sign * state.best:
             state.best, state.bad_validations = value, 0
@@ -269,6 +279,9 @@ class Trainer:
         else:
             state.bad_validations += 1
         self._save()
+
+    def _is_behind(self) -> bool:
+        return self._prune is not None and bool(self.state.curve) and self._prune(self.state.curve)
 
     def _monitored(self, metrics: Mapping[str, float]) -> float:
         name = self.config.monitor

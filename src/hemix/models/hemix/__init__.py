@@ -15,7 +15,20 @@ equations of every switch: docs/models/hemix.md. Parity test: tests/parity/test_
 from hemix.models.backbone import ModelKind
 from hemix.models.hemix.config import PRESET_VALUES, PRESETS, HeMixConfig
 from hemix.models.hemix.model import HeMix
+from hemix.search_space import Draw
 
-MODEL = ModelKind(config=HeMixConfig, build=HeMix, paper="arXiv 2602.09387", histories="read")
+MODEL = ModelKind(
+    config=HeMixConfig,
+    build=HeMix,
+    paper="arXiv 2602.09387",
+    histories="read",
+    space={
+        "token_dim": Draw(choice=(64, 128, 256)),
+        "num_blocks": Draw(integer=(1, 4)),
+        "tokenizer": Draw(choice=("auto_split_mlp", "per_token_linear")),
+        "num_dynamic_global": Draw(choice=(2, 4, 8)),
+        "num_fixed_global": Draw(choice=(2, 4, 8)),
+    },
+)
 
 __all__ = ["MODEL", "PRESETS", "PRESET_VALUES", "HeMix", "HeMixConfig"]

@@ -15,7 +15,19 @@ Filled gaps and differences: docs/models/hstu.md. Parity test: tests/parity/test
 from hemix.models.backbone import ModelKind
 from hemix.models.hstu.config import HSTUConfig
 from hemix.models.hstu.model import HSTU
+from hemix.search_space import Draw
 
-MODEL = ModelKind(config=HSTUConfig, build=HSTU, paper="arXiv 2402.17152", histories="read")
+MODEL = ModelKind(
+    config=HSTUConfig,
+    build=HSTU,
+    paper="arXiv 2402.17152",
+    histories="read",
+    space={
+        "token_dim": Draw(choice=(32, 64, 128)),
+        "num_layers": Draw(integer=(1, 4)),
+        "num_heads": Draw(choice=(1, 2, 4)),
+        "dropout": Draw(choice=(0.0, 0.1, 0.2)),
+    },
+)
 
 __all__ = ["HSTU", "MODEL", "HSTUConfig"]

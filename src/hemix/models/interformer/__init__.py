@@ -15,9 +15,20 @@ Filled gaps and differences: docs/models/interformer.md. Parity test: tests/pari
 from hemix.models.backbone import ModelKind
 from hemix.models.interformer.config import InterFormerConfig
 from hemix.models.interformer.model import InterFormer
+from hemix.search_space import Draw
 
 MODEL = ModelKind(
-    config=InterFormerConfig, build=InterFormer, paper="arXiv 2411.09852", histories="read", numbers="raw"
+    config=InterFormerConfig,
+    build=InterFormer,
+    paper="arXiv 2411.09852",
+    histories="read",
+    numbers="raw",
+    space={
+        "num_layers": Draw(integer=(1, 3)),
+        "num_heads": Draw(choice=(1, 2, 4, 8)),
+        "dhen_layers": Draw(integer=(1, 3)),
+        "interaction_hidden": Draw(choice=((128,), (256,), (512,))),
+    },
 )
 
 __all__ = ["MODEL", "InterFormer", "InterFormerConfig"]

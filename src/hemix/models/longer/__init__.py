@@ -17,7 +17,19 @@ others and what is filled in: docs/models/longer.md. Parity test: tests/parity/t
 from hemix.models.backbone import ModelKind
 from hemix.models.longer.config import LONGERConfig
 from hemix.models.longer.model import LONGER
+from hemix.search_space import Draw
 
-MODEL = ModelKind(config=LONGERConfig, build=LONGER, paper="arXiv 2505.04421", histories="read")
+MODEL = ModelKind(
+    config=LONGERConfig,
+    build=LONGER,
+    paper="arXiv 2505.04421",
+    histories="read",
+    space={
+        "token_dim": Draw(choice=(64, 128, 256)),
+        "num_layers": Draw(integer=(1, 3)),
+        "merge_size": Draw(choice=(1, 4, 8)),
+        "recent_queries": Draw(choice=(10, 20, 50)),
+    },
+)
 
 __all__ = ["LONGER", "MODEL", "LONGERConfig"]

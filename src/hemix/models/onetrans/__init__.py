@@ -13,7 +13,18 @@ and what is filled in: docs/models/onetrans.md. Parity test: tests/parity/test_o
 from hemix.models.backbone import ModelKind
 from hemix.models.onetrans.config import OneTransConfig
 from hemix.models.onetrans.model import OneTrans
+from hemix.search_space import Draw
 
-MODEL = ModelKind(config=OneTransConfig, build=OneTrans, paper="arXiv 2510.26104", histories="read")
+MODEL = ModelKind(
+    config=OneTransConfig,
+    build=OneTrans,
+    paper="arXiv 2510.26104",
+    histories="read",
+    space={
+        "token_dim": Draw(choice=(64, 128, 256)),
+        "num_blocks": Draw(integer=(1, 4)),
+        "pyramid": Draw(choice=(True, False)),
+    },
+)
 
 __all__ = ["MODEL", "OneTrans", "OneTransConfig"]
