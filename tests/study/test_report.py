@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from hemix.errors import ConfigError, RunError
@@ -14,6 +16,7 @@ from hemix.evaluate.slices import parts as cut
 from hemix.run.compare import compare
 from hemix.study.conduct import Places, Prepared, open_study
 from hemix.study.page import table_html
+from hemix.study.pictures import frontier
 from hemix.study.report import fill_page, find, markdown, write_report
 from study.studies import tiny, write_study
 from study.test_conduct import go
@@ -185,6 +188,19 @@ def test_a_leaderboard(tmp_path: Path, store: str) -> None:
         assert row[6] == f"{cost['dense_parameters']:,.0f}"
         assert row[8] == f"{cost['multiply_adds_per_candidate']:,.0f}"
     assert "Published: A paper, table 2." in board
+    write_report(find(prepared.study, prepared.places))
+    assert (prepared.places.out / "pictures" / "costs.png").is_file()
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=12))
+def test_the_frontier_is_what_nothing_cheaper_reaches(pairs: list[tuple[int, int]]) -> None:
+    points = [(float(cost), float(gain)) for cost, gain in pairs]
+    best = {
+        (cost, gain)
+        for cost, gain in points
+        if all(gain > other_gain or cost < other for other, other_gain in points if (other, other_gain) != (cost, gain))
+    }
+    assert frontier(points) == sorted(best)
 
 
 def test_tables_in_a_page_are_escaped() -> None:

@@ -15,6 +15,7 @@ from hemix.evaluate.tables import title_of
 from hemix.ledger import Entry
 from hemix.study.dimensions import CondensedTable
 from hemix.study.scaling import Law
+from hemix.training.config import higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,25 +119,89 @@ def curves(lines: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], metric: s
     return _png(7.2, 3.8, 1, draw)
 
 
+COSTS: dict[str, Callable[[Entry], float]] = {
+    "dense parameters": lambda entry: entry.figures["dense_parameters"],
+    "multiply-adds of a request with 500 candidates": lambda entry: (
+        entry.figures["multiply_adds_per_request"] + 500 * entry.figures["multiply_adds_per_candidate"]
+    ),
+    "p50 ms of a request with 500 candidates": lambda entry: entry.figures["p50_milliseconds"],
+}
+"""What a system costs, by the name of the axis."""
+
+
+def _label_costs(panels: "Sequence[Axes]", metric: str) -> None:
+    """One logarithmic axis for each of `COSTS`."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    for panel, name in zip(panels, COSTS, strict=True):
+        panel.set(xscale="log", xlabel=name, title=title_of(metric) if panel is panels[0] else "")
+        low, high = panel.get_xlim()
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < 300 * low else (1.0,), numticks=12))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def costs(runs: Mapping[str, Sequence[Entry]], metric: str) -> bytes:
+    """A metric of each system over what it costs; a line joins those that nothing cheaper is as good as.
+
+    Systems are numbered from the best. Those far behind the others would press them together: they stand on the edge,
+    as triangles.
+    """
+    sign = 1.0 if higher_is_better(metric) else -1.0
+    known = {name: found for name, found in runs.items() if all(metric in entry.figures for entry in found)}
+    means = {name: statistics.fmean(entry.figures[metric] for entry in found) for name, found in known.items()}
+    order = sorted(known, key=lambda name: -sign * means[name])
+    best, middle = means[order[0]], means[order[len(order) // 2]]
+    edge = middle + 3 * (middle - best)
+    far = {name for name in order if middle != best and sign * means[name] < sign * edge}
+
+    def draw(panels: "Sequence[Axes]") -> None:
+        for panel, of in zip(panels, COSTS.values(), strict=True):
+            at = {name: of(known[name][0]) for name in order}
+            least = min((cost for cost in at.values() if cost > 0), default=1.0)
+            at = {name: cost or least / 2 for name, cost in at.items()}  # no cost has no place on this axis
+            front = frontier([(at[name], sign * means[name]) for name in order if name not in far])
+            panel.plot([x for x, _ in front], [sign * y for _, y in front], color="#9aa3af", linewidth=1, zorder=1)
+            for place, name in enumerate(order):
+                colour, height = COLOURS[place % len(COLOURS)], edge if name in far else means[name]
+                if name not in far:
+                    values = [entry.figures[metric] for entry in known[name]]
+                    panel.plot([at[name]] * len(values), values, "o", color=colour, markersize=2.5, alpha=0.4)
+                mark, label = "v" if name in far else "o", f"{place + 1}  {name}  {means[name]:.4f}"
+                panel.plot(at[name], height, mark, color=colour, markersize=5, label=label)
+                panel.annotate(
+                    str(place + 1), (at[name], height), (4, 3), textcoords="offset points", fontsize=7, color=colour
+                )
+            panel.margins(x=0.1)
+        _label_costs(panels, metric)
+        panels[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, handletextpad=0.3)
+
+    return _png(15.0, max(4.2, 0.26 * len(order)), len(COSTS), draw)
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (cost, gain) those that no cheaper or equally dear one reaches, by cost.
+
+    >>> frontier([(1.0, 0.7), (2.0, 0.6), (3.0, 0.8), (3.0, 0.75)])
+    [(1.0, 0.7), (3.0, 0.8)]
+    """
+    best: list[tuple[float, float]] = []
+    for cost, gain in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or gain > best[-1][1]:
+            best.append((cost, gain))
+    return best
+
+
 def families(laws: Sequence[Law], runs: Mapping[str, Mapping[str, Sequence[Entry]]], metric: str) -> bytes:
     """A metric over dense parameters (with the fitted law), over the work of a request, and over its latency.
 
     `runs`: test lines of each cell, by family.
     """
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-    axes = {
-        "dense parameters": lambda entry: entry.figures["dense_parameters"],
-        "multiply-adds of a request with 500 candidates": lambda entry: (
-            entry.figures["multiply_adds_per_request"] + 500 * entry.figures["multiply_adds_per_candidate"]
-        ),
-        "p50 ms of a request with 500 candidates": lambda entry: entry.figures["p50_milliseconds"],
-    }
 
     def draw(panels: "Sequence[Axes]") -> None:
         for number, (family, cells) in enumerate(runs.items()):
             colour = COLOURS[number % len(COLOURS)]
-            for panel, of in zip(panels, axes.values(), strict=True):
+            for panel, of in zip(panels, COSTS.values(), strict=True):
                 points = [(of(entry), entry.figures[metric]) for found in cells.values() for entry in found]
                 panel.plot(*zip(*points, strict=True), "o", color=colour, markersize=3.5, alpha=0.5)
                 means = sorted(
@@ -148,11 +213,7 @@ def families(laws: Sequence[Law], runs: Mapping[str, Mapping[str, Sequence[Entry
             if law.reason is None:
                 at = np.geomspace(law.sizes[0], law.sizes[-1], 60)
                 panels[0].plot(at, [law.at(size) for size in at], color=colour, linewidth=2, linestyle="--")
-        for panel, name in zip(panels, axes, strict=True):
-            panel.set(xscale="log", xlabel=name, title=title_of(metric) if panel is panels[0] else "")
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-            panel.xaxis.set_minor_formatter(NullFormatter())
+        _label_costs(panels, metric)
         panels[0].legend()
 
     return _png(13.0, 3.8, 3, draw)

@@ -91,6 +91,9 @@ class Findings:
         learning = pictures.curves(lines, metrics[0])
         if learning is not None:
             found["learning-curves"] = learning
+        if self.study.config.kind == "leaderboard":
+            own = {cell.name: self.runs[cell.name] for cell in self.study.cells if cell.name in self.runs}
+            found["costs"] = pictures.costs(own, metrics[0])
         if self.laws:
             by_family: dict[str, dict[str, tuple[Entry, ...]]] = {}
             for name, family in self.families.items():
