@@ -60,6 +60,18 @@ def _history(name: str, *, plain: bool) -> HistorySpec:
     return HistorySpec(name=name, fields=tuple(fields), shared=shared, max_length=9, part=part)
 
 
+def unirank_inputs() -> Inputs:
+    """The fields of KuaiRand as the public framework UniRank reads them, for comparing counts of parameters."""
+    ids = tuple(FieldSpec(name=f"field {i}", kind="id", start=i, table="ids") for i in range(37))
+    return Inputs(
+        request=ids[:3],
+        candidate=ids[3:],
+        histories=(HistorySpec(name="all", fields=ids[:6], shared=(), max_length=20, part="all"),),
+        tables=(TableSpec(name="ids", num_ids=10),),
+        tasks=tuple(TaskSpec(name=f"task {k}") for k in range(6)),
+    )
+
+
 def make_batch(
     inputs: Inputs,
     *,

@@ -6,8 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from factories import make_batch, make_inputs
-from hemix.batch import FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
+from factories import make_batch, make_inputs, unirank_inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.evaluate.cost import model_cost
@@ -83,15 +82,6 @@ def test_parameters_are_as_many_as_the_formula_says(name: str) -> None:
 
 def test_a_public_implementation_has_the_same_count() -> None:
     """UniRank's log for KuaiRand: 97,010,182, of which its attention to events, and our final norm."""
-    ids = tuple(FieldSpec(name=f"field {i}", kind="id", start=i, table="ids") for i in range(37))
-    history = HistorySpec(name="all", fields=ids[:6], shared=(), max_length=20, part="all")
-    inputs = Inputs(
-        request=ids[:3],
-        candidate=ids[3:],
-        histories=(history,),
-        tables=(TableSpec(name="ids", num_ids=10),),
-        tasks=tuple(TaskSpec(name=f"task {k}") for k in range(6)),
-    )
     config = HiFormerConfig(
         history_pooling="mean",
         token_dim=256,
@@ -100,7 +90,7 @@ def test_a_public_implementation_has_the_same_count() -> None:
         ffn_expansion=2,
         prune_last=False,
     )
-    assert count_parameters(inputs, config).dense == 97_010_182 - 4 * 96 * 256 + 2 * 256
+    assert count_parameters(unirank_inputs(), config).dense == 97_010_182 - 4 * 96 * 256 + 2 * 256
 
 
 @pytest.mark.parametrize("name", ["as it is", "per token", "full rank"])

@@ -152,6 +152,22 @@ def test_tokens_see_earlier_tokens(attention: str) -> None:
     assert moved.tolist() == [[attention == "full", True, True]] * batch.num_rows
 
 
+@pytest.mark.parametrize("change", [{}, {"position": "recency"}, {"tokenizer": "group", "shared_parameters": True}])
+def test_updates_make_the_stream(change: dict[str, Any]) -> None:
+    """Two per block; what is added is what the next one finds, and the last one what is read."""
+    ranker = build_ranker(INPUTS, config(**change), seed=0).eval()
+    batch = make_batch(INPUTS, counts=COUNTS, lengths=LENGTHS)
+    backbone, *given = opened(ranker, batch)
+    updates = backbone.updates(*given)
+    assert [update.name for update in updates] == [
+        f"block {block} {part}" for block in (1, 2, 3) for part in ("attention", "ffn")
+    ]
+    assert torch.equal(updates[0].stream, backbone.tokens(*given))
+    assert all(torch.equal(before.stream + before.added, after.stream) for before, after in pairwise(updates))
+    last = backbone.pool(updates[-1].stream + updates[-1].added)
+    torch.testing.assert_close(backbone.towers(last), ranker(batch))
+
+
 def test_what_is_encoded_is_without_a_candidate() -> None:
     """Keys and values of the events are the request's; the tokens of the features alone are the candidate's."""
     ranker = build_ranker(INPUTS, config(), seed=0)

@@ -6,8 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from factories import make_batch, make_inputs
-from hemix.batch import FieldSpec, HistorySpec, Inputs, TableSpec, TaskSpec
+from factories import make_batch, make_inputs, unirank_inputs
 from hemix.config import parse_config
 from hemix.errors import ConfigError
 from hemix.models.rankmixer import RankMixerConfig
@@ -75,15 +74,6 @@ def test_networks_hold_the_parameters_that_the_paper_counts() -> None:
 
 def test_a_public_implementation_has_the_same_count() -> None:
     """UniRank's log for KuaiRand: 3,682,822, of which its attention, which is another, and our final norm."""
-    ids = tuple(FieldSpec(name=f"field {i}", kind="id", start=i, table="ids") for i in range(37))
-    history = HistorySpec(name="all", fields=ids[:6], shared=(), max_length=20, part="all")
-    inputs = Inputs(
-        request=ids[:3],
-        candidate=ids[3:],
-        histories=(history,),
-        tables=(TableSpec(name="ids", num_ids=10),),
-        tasks=tuple(TaskSpec(name=f"task {k}") for k in range(6)),
-    )
     config = RankMixerConfig(
         history_pooling="mean",
         tokenizer="auto_split",
@@ -93,7 +83,7 @@ def test_a_public_implementation_has_the_same_count() -> None:
         ffn_expansion=2,
         norm_position="pre",
     )
-    assert count_parameters(inputs, config).dense == 3_682_822 - 4 * 96 * 256 + 2 * 256
+    assert count_parameters(unirank_inputs(), config).dense == 3_682_822 - 4 * 96 * 256 + 2 * 256
 
 
 def test_pieces_are_equal_and_heed_no_field() -> None:

@@ -21,6 +21,20 @@ def test_spread_repeats_each_request(counts: list[int]) -> None:
     assert torch.equal(ragged(counts).spread(values), expected)
 
 
+@given(counts=counts_of_requests, size=st.integers(0, 200))
+def test_chunks_are_small_and_change_nothing(counts: list[int], size: int) -> None:
+    rows, values = torch.randn(sum(counts), 2), torch.randn(len(counts), 2)
+    seen = []
+
+    def multiply(rows: Tensor, values: Tensor) -> Tensor:
+        seen.append(rows.shape[0] * rows.shape[1])
+        return rows * values[:, None]
+
+    groups = ragged(counts)
+    assert torch.equal(groups.map_in_chunks(multiply, size, rows, values), rows * groups.spread(values))
+    assert max(seen) <= max(1, size)
+
+
 @given(counts=counts_of_requests)
 def test_map_pairs_rows_with_their_request(counts: list[int]) -> None:
     """Values and gradients of a product equal those of the repeated request."""

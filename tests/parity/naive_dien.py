@@ -3,27 +3,19 @@
 import torch
 from torch import Tensor
 
-from hemix.batch import Batch, Inputs
+from hemix.batch import Batch, HistorySpec, Inputs
 from hemix.models.dien import DIENConfig
-from parity.naive import NaiveFields, Named, Parameters, joined, request_of
-from parity.naive_din import layers
+from parity.naive import NaiveFields, Named, Parameters, joined
+from parity.naive_din import layers, rows
 
 
 def score(parameters: Parameters, config: DIENConfig, inputs: Inputs, batch: Batch, *, training: bool = True) -> Tensor:
+    def found(index: int, history: HistorySpec, candidate: Named, events: list[Named]) -> Tensor:
+        asked = torch.cat([dict(candidate)[field] for field in history.shared])
+        return interest(parameters, f"backbone.interests.{index}", config, asked, events)
+
     fields = NaiveFields(parameters, inputs, config.embedding_dim)
-    names = config.histories or tuple(history.name for history in inputs.histories)
-    rows = []
-    for n in range(batch.num_rows):
-        r = request_of(batch, n)
-        candidate = fields.candidate(batch, n)
-        parts = [joined(fields.request(batch, r)), joined(candidate)]
-        for index, name in enumerate(names):
-            history = next(history for history in inputs.histories if history.name == name)
-            asked = torch.cat([dict(candidate)[field] for field in history.shared])
-            events = fields.events(batch, name, r)
-            parts.append(interest(parameters, f"backbone.interests.{index}", config, asked, events))
-        rows.append(torch.cat(parts))
-    return layers(parameters, config, torch.stack(rows), training=training)
+    return layers(parameters, config, rows(fields, config, batch, found), training=training)
 
 
 def interest(parameters: Parameters, name: str, config: DIENConfig, asked: Tensor, events: list[Named]) -> Tensor:

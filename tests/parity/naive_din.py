@@ -1,37 +1,43 @@
 """DIN for one row at a time; only Dice in training looks at all rows."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from hemix.batch import Batch, Inputs
+from hemix.batch import Batch, HistorySpec, Inputs
 from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
-from parity.naive import NaiveFields, Parameters, joined, linear, request_of
+from parity.naive import NaiveFields, Named, Parameters, joined, linear, request_of
 from parity.naive_attention import pooled
+
+Interest = Callable[[int, HistorySpec, Named, list[Named]], Tensor]
+"""Of one candidate in one history, by its number; the history's fields, the candidate's, and those of its events."""
 
 
 def score(parameters: Parameters, config: DINConfig, inputs: Inputs, batch: Batch, *, training: bool = True) -> Tensor:
     fields = NaiveFields(parameters, inputs, config.embedding_dim)
-    names = config.histories or tuple(history.name for history in inputs.histories)
-    rows = []
+
+    def interest(index: int, history: HistorySpec, candidate: Named, events: list[Named]) -> Tensor:
+        name = f"backbone.attention.{index}"
+        found = pooled(parameters, name, candidate, events, history.shared, softmax=config.attention_softmax)
+        width = sum(fields.widths.get(field.table or "", config.embedding_dim) for field in history.fields)
+        return torch.cat(found) if found else torch.zeros(width, dtype=torch.float64)
+
+    return layers(parameters, config, rows(fields, config, batch, interest), training=training)
+
+
+def rows(fields: NaiveFields, config: DINConfig | DIENConfig, batch: Batch, interest: Interest) -> Tensor:
+    """What the MLP reads: the fields of request and candidate, and an interest in each history."""
+    histories = {history.name: history for history in fields.inputs.histories}
+    found = []
     for n in range(batch.num_rows):
-        r = request_of(batch, n)
-        candidate = fields.candidate(batch, n)
+        r, candidate = request_of(batch, n), fields.candidate(batch, n)
         parts = [joined(fields.request(batch, r)), joined(candidate)]
-        for index, name in enumerate(names):
-            history = next(history for history in inputs.histories if history.name == name)
-            found = pooled(
-                parameters,
-                f"backbone.attention.{index}",
-                candidate,
-                fields.events(batch, name, r),
-                history.shared,
-                softmax=config.attention_softmax,
-            )
-            width = sum(fields.widths.get(field.table or "", config.embedding_dim) for field in history.fields)
-            parts.append(torch.cat(found) if found else parts[0].new_zeros(width))
-        rows.append(torch.cat(parts))
-    return layers(parameters, config, torch.stack(rows), training=training)
+        for index, name in enumerate(config.histories or histories):
+            parts.append(interest(index, histories[name], candidate, fields.events(batch, name, r)))
+        found.append(torch.cat(parts))
+    return torch.stack(found)
 
 
 def layers(parameters: Parameters, config: DINConfig | DIENConfig, x: Tensor, *, training: bool) -> Tensor:

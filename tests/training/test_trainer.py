@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hemix.errors import ConfigError, RunError, TrainingError
+from hemix.objectives.loss import BESIDE_PARTS
 from hemix.training.checkpoint import load_tensors
 from hemix.training.folder import TIMINGS, RunFolder
 from hemix.training.trainer import Outcome, Trainer, resolve_device
@@ -85,6 +86,7 @@ def test_counts_and_lines(tmp_path: Path) -> None:
     train = RunFolder(tmp_path).read_metrics()[0]
     expected = {"kind", "step", "epoch", "rows", "loss", "click", "grad_norm", "rate_factor", *TIMINGS}
     assert set(train) == expected
+    assert expected - {"click"} == set(BESIDE_PARTS)
     assert train["loss"] == pytest.approx(train["click"])
 
 

@@ -16,6 +16,7 @@ from hemix.batch import HistorySpec, Inputs
 from hemix.nn.cost import Cost
 from hemix.nn.embedding import NumberForm
 from hemix.nn.fields import Fields, Layouts, State
+from hemix.nn.mixer_block import MixerBlock
 from hemix.nn.ragged import Ragged
 from hemix.refine import RefinerConfig
 from hemix.search_space import Draw
@@ -149,6 +150,17 @@ class Residual(Protocol):
     def updates(self, state: State, candidate: Fields, ragged: Ragged) -> Sequence[Update]:
         """What the blocks of `score` add with these arguments, in order."""
         ...
+
+
+def mixer_updates(x: Float[Tensor, "N M D"], blocks: Sequence[MixerBlock]) -> list[Update]:
+    """Of mixing and network of each block, to the tokens that enter the first one."""
+    found = []
+    for place, block in enumerate(blocks, 1):
+        for name, part, norm in block.parts():
+            added, after = block.add(x, part, norm)
+            found.append(Update(name=f"block {place} {name}", stream=x, added=added))
+            x = after
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

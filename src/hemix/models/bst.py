@@ -363,16 +363,7 @@ def over_pairs(
     """
     keeps_all = ragged.num_rows * per_pair <= CHUNK or not torch.is_grad_enabled()
     run = function if keeps_all else recomputed(function)
-
-    def in_chunks(rows: Tensor, *encoded: Tensor) -> Tensor:
-        candidates = min(rows.shape[1], max(1, CHUNK // per_pair))
-        requests = max(1, CHUNK // (per_pair * candidates))
-        found = []
-        for own, *others in zip(*(x.split(requests) for x in (rows, *encoded)), strict=True):
-            found.append(torch.cat([run(chunk, *others) for chunk in own.split(candidates, dim=1)], dim=1))
-        return torch.cat(found)
-
-    return ragged.map(in_chunks, tokens, *per_request)
+    return ragged.map_in_chunks(run, CHUNK // per_pair, tokens, *per_request)
 
 
 MODEL = ModelKind(

@@ -24,13 +24,13 @@ from torch.nn import functional as F
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap, ModelKind
-from hemix.models.histories import comparable_histories, prefixed, under
-from hemix.nn.activation import Activation, build_activation
+from hemix.models.histories import comparable_histories, prefixed, target_maps, under
+from hemix.nn.activation import Activation
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
-from hemix.nn.mlp import MLP, SplitLinear
+from hemix.nn.mlp import SplitLinear
 from hemix.nn.ragged import Ragged
-from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
+from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_head
 from hemix.refine import RefineConfig
 from hemix.search_space import Draw
 
@@ -158,6 +158,8 @@ class PooledGRU(nn.Module):
 class Interest(nn.Module):
     """Extractor, attention and evolution of the interests in one history; zero for a request without events."""
 
+    softmax = True
+
     def __init__(self, shared: tuple[str, ...], events: int, compared: int, config: DIENConfig) -> None:
         super().__init__()
         self.shared = shared
@@ -219,11 +221,7 @@ class DIEN(nn.Module):
         self.interests = nn.ModuleList(self._interests.values())
         width = sum(interest.width for interest in self._interests.values())
         self.first = SplitLinear(layouts.request.width, layouts.candidate.width + width, config.hidden[0])
-        self.rest = nn.Sequential(
-            build_activation(config.activation, config.hidden[0]),
-            MLP(config.hidden[0], config.hidden[1:], config.activation),
-            build_towers(config.towers, config.hidden[-1], config.tower_hidden, len(inputs.tasks)),
-        )
+        self.rest = build_head(config.hidden, config.activation, config.towers, config.tower_hidden, len(inputs.tasks))
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         return prefixed(name, self._interests[name].encode(events, attended))
@@ -246,21 +244,7 @@ class DIEN(nn.Module):
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history; the answers are the final interests."""
-        maps = []
-        for name, interest in self._interests.items():
-            encoded = under(name, state)
-            weights = interest.weights(candidate, encoded, ragged)
-            answers = interest.evolve(weights, encoded, ragged)
-            maps.append(
-                AttentionMap(
-                    history=name,
-                    kind="target",
-                    weights=weights[:, None, None],
-                    adds_to_one=True,
-                    answers=answers[:, None],
-                )
-            )
-        return maps
+        return target_maps(self._interests, state, candidate, ragged)
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """Both recurrences of each history, and the MLP, whose first layer is split."""

@@ -1,13 +1,16 @@
 """Which histories a model reads: names from its configuration against what the data has."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.errors import ConfigError, suggestion
 from hemix.models.backbone import AttentionMap
 from hemix.nn.fields import Fields, State
 from hemix.nn.ragged import Ragged
-from hemix.nn.target_attention import TargetAttention
 
 
 def find_history(inputs: Inputs, name: str, key: str) -> HistorySpec:
@@ -58,12 +61,24 @@ def under(name: str, state: State) -> State:
     return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
 
 
-def target_maps(
-    attention: Mapping[str, TargetAttention], state: State, candidate: Fields, ragged: Ragged
-) -> list[AttentionMap]:
+@runtime_checkable
+class TargetUnit(Protocol):
+    """What finds the interest of each candidate in one history, by weights of its events."""
+
+    @property
+    def softmax(self) -> bool:
+        """Whether the weights add up to 1."""
+        ...
+
+    def weights(self, candidate: Fields, encoded: State, ragged: Ragged) -> Float[Tensor, "N T"]: ...
+
+    def __call__(self, candidate: Fields, encoded: State, ragged: Ragged) -> Float[Tensor, "N E"]: ...
+
+
+def target_maps(units: Mapping[str, TargetUnit], state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
     """What target attention over some histories looks at: one query, the candidate itself."""
     maps = []
-    for name, unit in attention.items():
+    for name, unit in units.items():
         encoded = under(name, state)
         maps.append(
             AttentionMap(

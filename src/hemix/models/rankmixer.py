@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
-from hemix.models.backbone import AttentionMap, ModelKind, Update
+from hemix.models.backbone import AttentionMap, ModelKind, Update, mixer_updates
 from hemix.models.pooled import HistoryPooling, PooledHistories, pooled_histories
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
@@ -29,7 +29,7 @@ from hemix.nn.norm import build_norm
 from hemix.nn.ragged import Ragged
 from hemix.nn.token_experts import ExpertsConfig, PerTokenExperts
 from hemix.nn.token_ffn import PerTokenFFN
-from hemix.nn.tokenizers import ChunkTokenizer, GroupTokenizer, feature_groups
+from hemix.nn.tokenizers import ChunkTokenizer, GroupTokenizer, check_groups, feature_groups
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
 from hemix.refine import RefineConfig
 from hemix.search_space import Draw
@@ -72,16 +72,7 @@ class RankMixerConfig(Config):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> "RankMixerConfig":
-        if self.token_groups is not None:
-            if self.tokenizer != "semantic_group":
-                raise ValueError(
-                    f"token_groups belong to tokenizer 'semantic_group'; tokenizer is {self.tokenizer!r}: change one"
-                )
-            if self.num_tokens not in (None, len(self.token_groups)):
-                raise ValueError(
-                    f"there is one token per group: num_tokens is {self.num_tokens}, token_groups has "
-                    f"{len(self.token_groups)}; leave num_tokens out"
-                )
+        check_groups(self.token_groups, self.num_tokens, self.tokenizer)
         return self
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
@@ -149,13 +140,7 @@ class RankMixer(nn.Module):
 
     def updates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Update]:
         """Of mixing and network of each block."""
-        x, found = self.tokens(state, candidate, ragged), []
-        for place, block in enumerate(self._blocks, 1):
-            for name, part, norm in block.parts():
-                added, after = block.add(x, part, norm)
-                found.append(Update(name=f"block {place} {name}", stream=x, added=added))
-                x = after
-        return found
+        return mixer_updates(self.tokens(state, candidate, ragged), self._blocks)
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """Attention over the histories, tokenizer, blocks and towers; experts as if every gate were open."""

@@ -66,6 +66,28 @@ class Ragged:
             outputs.append(function(padded[bucket].unflatten(0, (count, size)), *values).flatten(0, 1))
         return torch.cat(outputs).index_select(0, self._positions)
 
+    def map_in_chunks(
+        self,
+        function: Callable[..., Tensor],
+        num_candidates: int,
+        rows: Float[Tensor, "N *rest"],
+        *per_request: Tensor,
+    ) -> Float[Tensor, "N *out"]:
+        """`map` for at most so many candidates at a time, but one: some requests whole, or a part of one request.
+
+        `split` rather than slices of the whole, whose gradients would each fill a whole tensor.
+        """
+
+        def in_chunks(rows: Tensor, *values: Tensor) -> Tensor:
+            candidates = max(1, min(rows.shape[1], num_candidates))
+            requests = max(1, num_candidates // candidates)
+            found = []
+            for own, *others in zip(*(x.split(requests) for x in (rows, *values)), strict=True):
+                found.append(torch.cat([function(chunk, *others) for chunk in own.split(candidates, dim=1)], dim=1))
+            return torch.cat(found)
+
+        return self.map(in_chunks, rows, *per_request)
+
 
 def capacities(counts: Int[Tensor, " R"]) -> Int[Tensor, " R"]:
     """The number to which each count is padded: the next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...; 0 stays 0.

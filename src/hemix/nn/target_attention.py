@@ -110,18 +110,9 @@ class TargetAttention(nn.Module):
         ):
             length = max(1, int(part[-1][-1]))
             own = [x[:, :length] for x in part[1:-1]]
-            chunks = [self._pool_chunk(chunk, *own) for chunk in part[0].split(candidates, dim=1)]
+            chunks = [torch.bmm(self._weigh(chunk, *own), own[0]) for chunk in part[0].split(candidates, dim=1)]
             pooled.append(torch.cat(chunks, dim=1))
         return torch.cat(pooled).index_select(0, torch.argsort(order))
-
-    def _pool_chunk(
-        self,
-        queries: Float[Tensor, "B C d"],
-        events: Float[Tensor, "B T E"],
-        projected: Float[Tensor, "B T H"],
-        attended: Bool[Tensor, "B T"],
-    ) -> Float[Tensor, "B C E"]:
-        return torch.bmm(self._weigh(queries, events, projected, attended), events)
 
     def _weigh(
         self,

@@ -156,6 +156,19 @@ def _cut(fields: Fields, pieces: Layout) -> Fields:
 Tokenizer = AutoSplitTokenizer | PerTokenTokenizer | GroupTokenizer
 
 
+def check_groups(groups: Sequence[tuple[str, ...]] | None, num_tokens: int | None, tokenizer: str) -> None:
+    """Raises ValueError for `token_groups` of another tokenizer than the one of groups, or of other tokens."""
+    if groups is None:
+        return
+    if tokenizer != "semantic_group":
+        raise ValueError(f"token_groups belong to tokenizer 'semantic_group'; tokenizer is {tokenizer!r}: change one")
+    if num_tokens not in (None, len(groups)):
+        raise ValueError(
+            f"there is one token per group: num_tokens is {num_tokens}, token_groups has {len(groups)}; leave "
+            "num_tokens out"
+        )
+
+
 def feature_groups(
     declared: Sequence[tuple[str, ...]] | None, num_tokens: int, request: Layout, candidate: Layout
 ) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from hemix.objectives.cl4ctr import CL4CTR, CL4CTRConfig
 from hemix.objectives.esmm import ESMM, ESMMConfig
 from hemix.objectives.log_loss import LogLoss, LogLossConfig
-from hemix.objectives.loss import Loss
+from hemix.objectives.loss import Loss, check_part_names
 from hemix.objectives.next_event import NextEvent, NextEventConfig
 from hemix.ranker import Ranker
 
@@ -22,13 +22,15 @@ def build_objective(config: ObjectiveConfig, ranker: Ranker) -> Objective:
     """The objective that `config` names. Raises ConfigError if it does not fit the ranker, or the tasks of its data."""
     match config:
         case LogLossConfig():
-            return LogLoss(config, ranker.inputs)
+            objective = LogLoss(config, ranker.inputs)
         case ESMMConfig():
-            return ESMM(config, ranker.inputs)
+            objective = ESMM(config, ranker.inputs)
         case CL4CTRConfig():
-            return CL4CTR(config, ranker)
+            objective = CL4CTR(config, ranker)
         case NextEventConfig():
-            return NextEvent(config, ranker)
+            objective = NextEvent(config, ranker)
+    check_part_names(ranker.inputs, objective.added_parts)
+    return objective
 
 
 __all__ = [

@@ -71,6 +71,8 @@ class CL4CTRConfig(Config):
 class CL4CTR(nn.Module):
     """Raises ConfigError for a model or data without vectors of ids of one width, or with a single field of them."""
 
+    added_parts = ("contrastive", "alignment", "uniformity")
+
     def __init__(self, config: CL4CTRConfig, ranker: Ranker) -> None:
         super().__init__()
         self.config = config
@@ -106,8 +108,8 @@ class CL4CTR(nn.Module):
             tables = [embedding.learnt(table) for table in self._tables]
             alignment, uniformity = table_alignment(tables), table_uniformity(tables)
         total = loss.total + self.config.alpha * contrastive + self.config.beta * (alignment + uniformity)
-        parts = {"contrastive": contrastive, "alignment": alignment, "uniformity": uniformity}
-        return Loss(total=total, parts={**loss.parts, **{name: part.detach() for name, part in parts.items()}})
+        added = (part.detach() for part in (contrastive, alignment, uniformity))
+        return Loss(total=total, parts={**loss.parts, **dict(zip(self.added_parts, added, strict=True))})
 
     def contrast(self, x: Float[Tensor, "N F D"]) -> Float[Tensor, ""]:
         """Mean squared distance of two masked views of each row."""

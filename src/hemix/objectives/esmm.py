@@ -53,6 +53,7 @@ class ESMM(nn.Module):
                 raise unknown_name(f"task in objective.{key}", name, names)
         self._tasks = inputs.tasks
         self._click, self._conversion = names.index(config.click), names.index(config.conversion)
+        self.added_parts = (config.product,)
         self._parts = [config.product if name == config.conversion else name for name in names]
         self.register_buffer("task_weights", weights_of(inputs, config.task_weights), persistent=False)
 

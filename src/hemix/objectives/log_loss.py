@@ -37,6 +37,7 @@ class LogLoss(nn.Module):
     """Weighted mean loss of each task over its known labels; their weighted sum is the total."""
 
     task_weights: Tensor
+    added_parts = ()
 
     def __init__(self, config: LogLossConfig, inputs: Inputs) -> None:
         super().__init__()

@@ -51,6 +51,8 @@ class NextEventConfig(Config):
 class NextEvent(nn.Module):
     """Raises ConfigError for a model that does not read event by event, or that reads no history."""
 
+    added_parts = ("next_event",)
+
     def __init__(self, config: NextEventConfig, ranker: Ranker) -> None:
         super().__init__()
         self.config = config
@@ -84,7 +86,7 @@ class NextEvent(nn.Module):
             parts.append(self.auxiliary(name, states, events.select(shared).values, attended))
         auxiliary = torch.stack(parts).sum()
         total = loss.total + self.config.weight * auxiliary
-        return Loss(total=total, parts={**loss.parts, "next_event": auxiliary.detach()})
+        return Loss(total=total, parts={**loss.parts, self.added_parts[0]: auxiliary.detach()})
 
     def auxiliary(
         self,

@@ -10,6 +10,7 @@ from hemix.models.histories import find_history
 from hemix.nn.mixing import MixerKind
 from hemix.nn.norm import NormKind
 from hemix.nn.token_ffn import FFNKind
+from hemix.nn.tokenizers import check_groups
 from hemix.nn.towers import SharedBottomConfig, TowersConfig
 from hemix.refine import RefineConfig
 
@@ -173,22 +174,14 @@ class HeMixConfig(Config):
 
     @model_validator(mode="after")
     def _tokens_are_enough(self) -> "HeMixConfig":
-        if self.token_groups is not None:
-            if self.tokenizer != "semantic_group":
-                raise ValueError(
-                    f"token_groups belong to tokenizer 'semantic_group'; tokenizer is {self.tokenizer!r}: change one"
-                )
-            if self.num_tokens not in (None, len(self.token_groups)):
-                raise ValueError(
-                    f"there is one token per group: num_tokens is {self.num_tokens}, token_groups has "
-                    f"{len(self.token_groups)}; leave num_tokens out"
-                )
-        elif self.num_tokens is None and 0 in (self.num_dynamic_global, self.num_dynamic_real_time):
+        check_groups(self.token_groups, self.num_tokens, self.tokenizer)
+        num_dynamic = (self.num_dynamic_global, self.num_dynamic_real_time)
+        if self.token_groups is None and self.num_tokens is None and 0 in num_dynamic:
             raise ValueError(
                 "where a num_dynamic is 0, set num_tokens: how many tokens of the features enter the mixer does not "
                 "follow from the queries then"
             )
-        most = max(self.num_dynamic_global, self.num_dynamic_real_time)
+        most = max(num_dynamic)
         if most > self.feature_tokens:
             raise ValueError(
                 f"a dynamic query is a token of the features: {most} are asked for, there are "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hemix.batch import Inputs
 from hemix.errors import ConfigError
-from hemix.models.backbone import AttentionMap, Update
+from hemix.models.backbone import AttentionMap, Update, mixer_updates
 from hemix.models.hemix.config import HeMixConfig
 from hemix.models.hemix.crosses import HistoryCrosses
 from hemix.models.hemix.queries import MixedQueries, merged
@@ -205,13 +205,7 @@ class HeMix(nn.Module):
 
     def updates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Update]:
         """Of mixing and FFN of each block."""
-        x, found = self.mixer_input(state, candidate, ragged), []
-        for place, block in enumerate(self._blocks, 1):
-            for name, part, norm in block.parts():
-                added, after = block.add(x, part, norm)
-                found.append(Update(name=f"block {place} {name}", stream=x, added=added))
-                x = after
-        return found
+        return mixer_updates(self.mixer_input(state, candidate, ragged), self._blocks)
 
     def pool(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N *pooled"]:
         """What the towers read."""

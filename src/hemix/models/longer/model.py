@@ -15,10 +15,11 @@ from hemix.models.longer.token_merge import TokenMerge
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mixing import SMALL_STD
-from hemix.nn.mlp import MLP, SplitLinear
+from hemix.nn.mlp import SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.sequence import merge
-from hemix.nn.towers import build_towers
+from hemix.nn.tokenizers import start_without_bias
+from hemix.nn.towers import build_head
 
 
 class LONGER(nn.Module):
@@ -58,7 +59,8 @@ class LONGER(nn.Module):
         self.blocks = nn.ModuleList(self._blocks)
         self.final_norm = nn.LayerNorm(width)
         self._build_head(layouts, len(inputs.tasks))
-        self._start_without_bias()
+        of_request = [] if self.request_globals is None else [self.request_globals]
+        start_without_bias(*maps.values(), *of_request, self.candidate_globals.linear)
 
     def _build_head(self, layouts: Layouts, num_tasks: int) -> None:
         config = self.config
@@ -68,17 +70,7 @@ class LONGER(nn.Module):
             layouts.candidate.width + tokens * config.token_dim,
             config.hidden[0],
         )
-        self.rest = nn.Sequential(
-            nn.ReLU(),
-            MLP(config.hidden[0], config.hidden[1:]),
-            build_towers(config.towers, config.hidden[-1], config.tower_hidden, num_tasks),
-        )
-
-    def _start_without_bias(self) -> None:
-        """In front of a norm: it would, at first, see little but a random bias, the same in every row."""
-        for part in (*self._event_maps.values(), self.request_globals, self.candidate_globals.linear):
-            if part is not None:
-                nn.init.zeros_(part.bias)
+        self.rest = build_head(config.hidden, "relu", config.towers, config.tower_hidden, num_tasks)
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         """Events as wide as in a group: what follows depends on how many newer ones there are."""

@@ -36,19 +36,12 @@ def attend(
     Token i sees all events that are there, and token j where ``visible[i, j]``; each must see itself.
     """
 
-    def in_chunks(rows: Tensor, keys: Tensor, values: Tensor, attended: Tensor) -> Tensor:
-        scores = rows.shape[3] * keys.shape[1] * (keys.shape[2] + rows.shape[3])
-        candidates = min(rows.shape[1], max(1, CHUNK // scores))
-        requests = max(1, CHUNK // (scores * candidates))
-        found = []
-        pieces = (x.split(requests) for x in (rows, keys, values, attended))
-        for some, of_keys, of_values, there in zip(*pieces, strict=True):
-            parts = some.split(candidates, dim=1)
-            answers = [_answer(_weigh(part, of_keys, there, visible), part, of_values) for part in parts]
-            found.append(torch.cat(answers, dim=1))
-        return torch.cat(found)
+    def answer(rows: Tensor, keys: Tensor, values: Tensor, attended: Tensor) -> Tensor:
+        return _answer(_weigh(rows, keys, attended, visible), rows, values)
 
-    return ragged.map(in_chunks, rows, cache.keys, cache.values, cache.attended)
+    (_, num_heads, num_events, _), num_tokens = cache.keys.shape, rows.shape[2]
+    scores = num_tokens * num_heads * (num_events + num_tokens)
+    return ragged.map_in_chunks(answer, CHUNK // scores, rows, cache.keys, cache.values, cache.attended)
 
 
 def event_weights(
