@@ -16,6 +16,7 @@ BENCHMARKS = (
     "bench_world.py",
     "bench_explain.py",
     "bench_dropout.py",
+    "bench_scoring.py",
 )
 
 

@@ -21,7 +21,7 @@ def latency(inputs: Inputs, config: ModelConfig, *, candidates: int = 500, repea
     """
     tables = tuple(replace(table, num_ids=FIRST_ID) for table in inputs.tables)
     ranker = Ranker(replace(inputs, tables=tables), config).eval()
-    requests, rows = _requests(inputs), _columns(inputs.candidate, (candidates,))
+    requests, rows = one_request(inputs, candidates)
     offsets, seconds = torch.tensor([0, candidates]), []
     with torch.inference_mode():
         for _ in range(WARM_UP + repeats):
@@ -29,6 +29,11 @@ def latency(inputs: Inputs, config: ModelConfig, *, candidates: int = 500, repea
             ranker.score(ranker.encode(requests), rows, offsets)
             seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[WARM_UP:])
+
+
+def one_request(inputs: Inputs, candidates: int) -> tuple[Requests, Columns]:
+    """A request whose histories have their greatest length, and so many candidates; all ids are 1, all numbers 0."""
+    return _requests(inputs), _columns(inputs.candidate, (candidates,))
 
 
 def _requests(inputs: Inputs) -> Requests:
