@@ -45,7 +45,8 @@ class ModelSettings(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """Embedded fields to logits, in three steps. `Fields.times` say when a request or an event was."""
+    """Embedded fields to logits, in three steps. `Fields.times` say when a request or an event was; `Fields.ids` are
+    what was embedded."""
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         """What depends on the events of one history alone; its keys begin with the history's name."""

@@ -1,7 +1,7 @@
 """A refinement module in front of a model that reads histories.
 
 Refined fields mix request and candidate, so they all belong to the candidate: the model behind sees a request without
-fields, whose histories are encoded once as ever.
+fields, whose histories are encoded once as ever. Their ids are those of the candidate's own fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class Refined(nn.Module):
 
     def _fields(self, state: State, candidate: Fields, ragged: Ragged) -> Fields:
         values = torch.cat([ragged.spread(state[REQUEST]), candidate.values], dim=1)
-        return Fields(values=values, widths=self._joined.widths, names=self._joined.names)
+        return Fields(values=values, widths=self._joined.widths, names=self._joined.names, ids=candidate.ids)
 
     def gates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Gate]:
         """See `Gated`: of the module, then of the backbone behind."""

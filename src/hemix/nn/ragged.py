@@ -7,7 +7,7 @@ a common number and worked on together, so that what belongs to the request (key
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 
@@ -49,8 +49,8 @@ class Ragged:
         return values.index_select(0, self._index)
 
     def map(
-        self, function: Callable[..., Tensor], rows: Float[Tensor, "N *rest"], *per_request: Tensor
-    ) -> Float[Tensor, "N *out"]:
+        self, function: Callable[..., Tensor], rows: Shaped[Tensor, "N *rest"], *per_request: Tensor
+    ) -> Shaped[Tensor, "N *out"]:
         """Apply ``function(rows (B, C, ...), *per_request (B, ...)) -> (B, C, ...)`` to requests of like size.
 
         The function must treat each candidate on its own: some rows are padding, a copy of a row of that request.
