@@ -12,7 +12,7 @@ The paper's auxiliary loss is an objective: objectives/next_event.py. Filled gap
 Parity test: tests/parity/test_dien.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -25,15 +25,16 @@ from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, prefixed, under
-from hemix.nn.activation import Activation, build_activation
+from hemix.nn.activation import Activation
 from hemix.nn.cost import Cost, products
-from hemix.nn.fields import Fields, Layouts, State
-from hemix.nn.mlp import MLP, SplitLinear
+from hemix.nn.fields import Fields, Layout, Layouts, State
+from hemix.nn.mlp import SplitLinear
 from hemix.nn.ragged import Ragged
-from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
+from hemix.nn.towers import SharedBottomConfig, TowersConfig, behind_first
 from hemix.refine import RefineConfig
 
 Width = Annotated[int, Field(ge=1)]
+Evolution = Literal["augru", "agru", "aigru", "gru"]
 
 
 class DIENConfig(Config):
@@ -47,7 +48,7 @@ class DIENConfig(Config):
     hidden_dim: Width | None = None
     """Width of the interests; None: that of the fields which event and candidate share, so that an inner product with
     them, the auxiliary loss, is defined."""
-    evolution: Literal["augru", "agru", "aigru", "gru"] = "augru"
+    evolution: Evolution = "augru"
     """What attention does in the second recurrence: it scales the update gate, takes its place, scales the input, or
     nothing, and the states are averaged by it."""
     hidden: tuple[Width, ...] = Field(default=(200, 80), min_length=1)
@@ -155,17 +156,21 @@ class PooledGRU(nn.Module):
 
 
 class Interest(nn.Module):
-    """Extractor, attention and evolution of the interests in one history; zero for a request without events."""
+    """Extractor, attention and evolution of the interests in one history; zero for a request without events.
 
-    def __init__(self, shared: tuple[str, ...], events: int, compared: int, config: DIENConfig) -> None:
+    `shared` names the fields that are compared; `width`: None is that of these.
+    """
+
+    def __init__(
+        self, shared: Sequence[str], events: Layout, evolution: Evolution = "augru", width: int | None = None
+    ) -> None:
         super().__init__()
-        self.shared = shared
-        self.width = config.hidden_dim or compared
-        self.extractor = nn.GRU(events, self.width, batch_first=True)
+        self.shared = tuple(shared)
+        compared = events.select(shared).width
+        self.width = width or compared
+        self.extractor = nn.GRU(events.width, self.width, batch_first=True)
         self.query = nn.Linear(compared, self.width, bias=False)
-        self.evolution = (
-            PooledGRU(self.width) if config.evolution == "gru" else AttentiveGRU(config.evolution, self.width)
-        )
+        self.evolution = PooledGRU(self.width) if evolution == "gru" else AttentiveGRU(evolution, self.width)
 
     def encode(self, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         """The interest after each event, and what the evolution needs of it. Padding follows, so no state sees it."""
@@ -190,6 +195,14 @@ class Interest(nn.Module):
             return compared.new_zeros(len(compared), 0)
         return ragged.map(_softmax_over_events, self.query(compared), keys, encoded["attended"])
 
+    def map(self, history: str, candidate: Fields, encoded: State, ragged: Ragged) -> AttentionMap:
+        """The attention to the history of this name, and the final interests."""
+        weights = self.weights(candidate, encoded, ragged)
+        answers = self.evolve(weights, encoded, ragged)
+        return AttentionMap(
+            history=history, kind="target", weights=weights[:, None, None], adds_to_one=True, answers=answers[:, None]
+        )
+
     def cost(self, length: int) -> Cost:
         """Of T events. Weights: d H for the query and T H for the products, per candidate."""
         if not length:
@@ -207,21 +220,14 @@ class DIEN(nn.Module):
     def __init__(self, config: DIENConfig, inputs: Inputs, layouts: Layouts) -> None:
         super().__init__()
         self._interests = {
-            history.name: Interest(
-                history.shared,
-                layouts.histories[history.name].width,
-                layouts.candidate.select(history.shared).width,
-                config,
-            )
+            history.name: Interest(history.shared, layouts.histories[history.name], config.evolution, config.hidden_dim)
             for history in inputs.histories
         }
         self.interests = nn.ModuleList(self._interests.values())
         width = sum(interest.width for interest in self._interests.values())
         self.first = SplitLinear(layouts.request.width, layouts.candidate.width + width, config.hidden[0])
-        self.rest = nn.Sequential(
-            build_activation(config.activation, config.hidden[0]),
-            MLP(config.hidden[0], config.hidden[1:], config.activation),
-            build_towers(config.towers, config.hidden[-1], config.tower_hidden, len(inputs.tasks)),
+        self.rest = behind_first(
+            config.hidden, config.activation, config.towers, config.tower_hidden, len(inputs.tasks)
         )
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
@@ -245,21 +251,7 @@ class DIEN(nn.Module):
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history; the answers are the final interests."""
-        maps = []
-        for name, interest in self._interests.items():
-            encoded = under(name, state)
-            weights = interest.weights(candidate, encoded, ragged)
-            answers = interest.evolve(weights, encoded, ragged)
-            maps.append(
-                AttentionMap(
-                    history=name,
-                    kind="target",
-                    weights=weights[:, None, None],
-                    adds_to_one=True,
-                    answers=answers[:, None],
-                )
-            )
-        return maps
+        return [interest.map(name, candidate, under(name, state), ragged) for name, interest in self._interests.items()]
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
         """Both recurrences of each history, and the MLP, whose first layer is split."""

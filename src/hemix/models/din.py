@@ -18,13 +18,13 @@ from hemix.batch import HistorySpec, Inputs
 from hemix.config import Config, is_none
 from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, prefixed, target_maps, under
-from hemix.nn.activation import Activation, build_activation
+from hemix.nn.activation import Activation
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
-from hemix.nn.mlp import MLP, SplitLinear
+from hemix.nn.mlp import SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.target_attention import TargetAttention
-from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_towers
+from hemix.nn.towers import SharedBottomConfig, TowersConfig, behind_first
 from hemix.refine import RefineConfig
 
 Width = Annotated[int, Field(ge=1)]
@@ -76,10 +76,8 @@ class DIN(nn.Module):
         self.attention = nn.ModuleList(self._attention.values())
         interests = sum(attention.width for attention in self._attention.values())
         self.first = SplitLinear(layouts.request.width, layouts.candidate.width + interests, config.hidden[0])
-        self.rest = nn.Sequential(
-            build_activation(config.activation, config.hidden[0]),
-            MLP(config.hidden[0], config.hidden[1:], config.activation),
-            build_towers(config.towers, config.hidden[-1], config.tower_hidden, len(inputs.tasks)),
+        self.rest = behind_first(
+            config.hidden, config.activation, config.towers, config.tower_hidden, len(inputs.tasks)
         )
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:

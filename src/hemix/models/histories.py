@@ -62,16 +62,15 @@ def target_maps(
     attention: Mapping[str, TargetAttention], state: State, candidate: Fields, ragged: Ragged
 ) -> list[AttentionMap]:
     """What target attention over some histories looks at: one query, the candidate itself."""
-    maps = []
-    for name, unit in attention.items():
-        encoded = under(name, state)
-        maps.append(
-            AttentionMap(
-                history=name,
-                kind="target",
-                weights=unit.weights(candidate, encoded, ragged)[:, None, None],
-                adds_to_one=unit.softmax,
-                answers=unit(candidate, encoded, ragged)[:, None],
-            )
-        )
-    return maps
+    return [target_map(name, unit, under(name, state), candidate, ragged) for name, unit in attention.items()]
+
+
+def target_map(history: str, unit: TargetAttention, encoded: State, candidate: Fields, ragged: Ragged) -> AttentionMap:
+    """The same of one history, from what its unit encoded."""
+    return AttentionMap(
+        history=history,
+        kind="target",
+        weights=unit.weights(candidate, encoded, ragged)[:, None, None],
+        adds_to_one=unit.softmax,
+        answers=unit(candidate, encoded, ragged)[:, None],
+    )

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from hemix.config import Config
 from hemix.errors import ConfigError
+from hemix.nn.activation import Activation, build_activation
 from hemix.nn.grouped_linear import GroupedLinear
-from hemix.nn.mlp import Towers
+from hemix.nn.mlp import MLP, Towers
 
 Count = Annotated[int, Field(ge=1)]
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -83,6 +84,20 @@ def build_towers(
             )
         return PLE(config, in_features, tower_hidden, num_tasks)
     return Towers(in_features, tower_hidden, num_tasks) if tower_hidden else nn.Linear(in_features, num_tasks)
+
+
+def behind_first(
+    hidden: Sequence[int], activation: Activation, towers: TowersConfig, tower_hidden: Sequence[int], num_tasks: int
+) -> nn.Sequential:
+    """All that follows the first linear map of a network over all fields: its activation, further layers, the towers.
+
+    Raises ConfigError as `build_towers` does.
+    """
+    return nn.Sequential(
+        build_activation(activation, hidden[0]),
+        MLP(hidden[0], hidden[1:], activation),
+        build_towers(towers, hidden[-1], tower_hidden, num_tasks),
+    )
 
 
 class Experts(nn.Module):
