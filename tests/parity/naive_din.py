@@ -6,6 +6,7 @@ from torch import Tensor
 from hemix.batch import Batch, Inputs
 from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
+from hemix.models.sim import SIMConfig
 from parity.naive import NaiveFields, Parameters, joined, linear, request_of
 from parity.naive_attention import pooled
 
@@ -34,7 +35,7 @@ def score(parameters: Parameters, config: DINConfig, inputs: Inputs, batch: Batc
     return layers(parameters, config, torch.stack(rows), training=training)
 
 
-def layers(parameters: Parameters, config: DINConfig | DIENConfig, x: Tensor, *, training: bool) -> Tensor:
+def layers(parameters: Parameters, config: DINConfig | DIENConfig | SIMConfig, x: Tensor, *, training: bool) -> Tensor:
     """The MLP over all fields, whose first layer is not split, and one linear map to the logits."""
     x = torch.stack([linear(parameters, "backbone.first.linear", row) for row in x])
     x = _activated(parameters, config, "backbone.rest.0", x, training=training)
@@ -45,7 +46,7 @@ def layers(parameters: Parameters, config: DINConfig | DIENConfig, x: Tensor, *,
 
 
 def _activated(
-    parameters: Parameters, config: DINConfig | DIENConfig, name: str, x: Tensor, *, training: bool
+    parameters: Parameters, config: DINConfig | DIENConfig | SIMConfig, name: str, x: Tensor, *, training: bool
 ) -> Tensor:
     if config.activation == "relu":
         return torch.clamp(x, min=0)

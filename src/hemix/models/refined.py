@@ -22,6 +22,7 @@ from hemix.models.backbone import (
     Gated,
     Penalised,
     Residual,
+    Searching,
     Sequential,
     Update,
 )
@@ -95,6 +96,17 @@ class Refined(nn.Module):
         """See `Sequential`: of the histories that `state_widths` names."""
         assert isinstance(self.model, Sequential)
         return self.model.event_states(name, state)
+
+    def search_widths(self) -> Mapping[str, int]:
+        """See `Searching`; nothing if the backbone behind does not search by learnt scores."""
+        return self.model.search_widths() if isinstance(self.model, Searching) else {}
+
+    def relevant(
+        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"]
+    ) -> Float[Tensor, "N E"]:
+        """See `Searching`: of the histories that `search_widths` names, for refined candidates."""
+        assert isinstance(self.model, Searching)
+        return self.model.relevant(name, state, self.refined(state, candidate, ragged), ragged, kept)
 
     def penalty(self) -> Float[Tensor, ""] | None:
         """See `Penalised`; None if the backbone behind has nothing to add."""
