@@ -74,10 +74,10 @@ def naive(objective: Search, ranker: Ranker, batch: Batch) -> Tensor:
             candidate = fields.candidate(batch, n)
             asked = naive_sim.compared(candidate, history)
             events = fields.events(batch, history.name, request_of(batch, n))
-            weighed = [
-                naive_sim.relevance(parameters, f"backbone.searched.{index}", asked, event) * joined(event)
-                for event in events
-            ]
+            scores = [naive_sim.relevance(parameters, f"backbone.searched.{index}", asked, event) for event in events]
+            if objective.config.relevance == "softmax":
+                scores = [torch.exp(score) / sum(torch.exp(other) for other in scores) for score in scores]
+            weighed = [score * joined(event) for score, event in zip(scores, events, strict=True)]
             width = ranker.embedding.layouts.histories[history.name].width
             found = sum(weighed, start=torch.zeros(width, dtype=torch.float64))
             outputs.append(network(own, index, torch.cat([found, asked])))
@@ -87,8 +87,9 @@ def naive(objective: Search, ranker: Ranker, batch: Batch) -> Tensor:
     return total
 
 
-def test_it_is_the_log_loss_of_the_weighed_events() -> None:
-    config = SearchConfig(weight=0.5, auxiliary_hidden=(6,), task_weights={"order": 2.0})
+@pytest.mark.parametrize("relevance", ["product", "softmax"])
+def test_it_is_the_log_loss_of_the_weighed_events(relevance: str) -> None:
+    config = SearchConfig(relevance=relevance, weight=0.5, auxiliary_hidden=(6,), task_weights={"order": 2.0})
     objective, ranker = objective_and_ranker(BOTH, config)
     batch = rows_of()
     loss = objective(ranker, batch)

@@ -114,9 +114,11 @@ class Searching(Protocol):
         ...
 
     def relevant(
-        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"]
+        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"], *, softmax: bool
     ) -> Float[Tensor, "N E"]:
-        """Of each candidate: the sum of the kept events of the history `name`, each times its score; its own vector."""
+        """Of each candidate: the sum of the kept events of the history `name`, each times its score (or the softmax of
+        it over these events), and the candidate's own vector.
+        """
         ...
 
 

@@ -102,11 +102,11 @@ class Refined(nn.Module):
         return self.model.search_widths() if isinstance(self.model, Searching) else {}
 
     def relevant(
-        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"]
+        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"], *, softmax: bool
     ) -> Float[Tensor, "N E"]:
         """See `Searching`: of the histories that `search_widths` names, for refined candidates."""
         assert isinstance(self.model, Searching)
-        return self.model.relevant(name, state, self.refined(state, candidate, ragged), ragged, kept)
+        return self.model.relevant(name, state, self.refined(state, candidate, ragged), ragged, kept, softmax=softmax)
 
     def penalty(self) -> Float[Tensor, ""] | None:
         """See `Penalised`; None if the backbone behind has nothing to add."""

@@ -3,7 +3,7 @@ https://arxiv.org/abs/2006.05639).
 
 total = log loss + alpha L_GSU
 
-L_GSU = log loss of MLP([U_r ; e_a]),   U_r = sum_i r_i e_i      for each history that is searched by learnt scores r
+L_GSU = log loss of MLP([U_r ; e_a]),   U_r = sum_i softmax(r)_i e_i      for each history searched by learnt scores r
 
 The network has an output for each task, whose losses are weighed as those of the model's own outputs. It belongs to the
 objective, is trained with the model and never exported; the maps behind r are the model's and have no other loss, as
@@ -40,6 +40,9 @@ class SearchConfig(Config):
     """Factor of each task's loss in both parts of the total; 1 for a task that is not named. 0: it is not learnt."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Alpha: of the auxiliary loss."""
+    relevance: Literal["softmax", "product"] = "softmax"
+    """What weighs an event in U_r: the softmax of r over the events (the released code's), so that the largest r are
+    those that count, or r as it is (the paper's), where a relevant event may as well have a very negative one."""
     auxiliary_hidden: tuple[Count, ...] = Field(default=(200,), min_length=1)
     """Widths of the hidden layers of its network."""
     max_events: Count | None = None
@@ -74,12 +77,12 @@ class Search(nn.Module):
         outputs = ranker.backbone.score(state, x.candidate, ragged)
         loss = with_penalty(self.log_loss.of(outputs, batch), ranker)
         assert isinstance(ranker.backbone, Searching)
-        parts = []
+        parts, softmax = [], self.config.relevance == "softmax"
         for name, network in self._networks.items():
             kept = x.histories[name][1]
             if self.config.max_events is not None:
                 kept = kept & drawn_part(kept.sum(dim=1), kept.shape[1], self.config.max_events)
-            found = ranker.backbone.relevant(name, state, x.candidate, ragged, kept)
+            found = ranker.backbone.relevant(name, state, x.candidate, ragged, kept, softmax=softmax)
             parts.append(self.log_loss.of(network(found), batch).total)
         auxiliary = torch.stack(parts).sum()
         total = loss.total + self.config.weight * auxiliary

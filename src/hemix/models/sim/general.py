@@ -79,14 +79,20 @@ class SoftSearch(nn.Module):
         return ragged.map(chunked(find), queries, encoded["keys"], encoded["attended"])
 
     def relevant(
-        self, candidate: Fields, encoded: State, ragged: Ragged, kept: Bool[Tensor, "R T"]
+        self, candidate: Fields, encoded: State, ragged: Ragged, kept: Bool[Tensor, "R T"], *, softmax: bool
     ) -> Float[Tensor, "N E"]:
-        """``[sum_i r_i e_i ; e_a]`` over the kept events. The sum is ``(sum_i e_i (W_b e_i)^T) W_a e_a``: its matrix is
-        computed once per request, and no score of a pair is needed.
+        """``[sum_i r_i e_i ; e_a]`` over the kept events, or with the softmax of r over them in place of r.
+
+        Without it the sum is ``(sum_i e_i (W_b e_i)^T) W_a e_a``: its matrix is computed once per request, and no score
+        of a pair is needed.
         """
-        compared = candidate.select(self.shared).values
-        keys = encoded["keys"] * kept[:, :, None]
-        found = ragged.map(torch.bmm, self.query(compared), keys.transpose(1, 2) @ encoded["events"])
+        compared, events = candidate.select(self.shared).values, encoded["events"]
+        queries, keys = self.query(compared), encoded["keys"]
+        if softmax:
+            found = ragged.map(_softmax_sum, queries, keys, events, kept)
+        else:
+            keys = keys * kept[:, :, None]
+            found = ragged.map(torch.bmm, queries, keys.transpose(1, 2) @ events)
         return torch.cat([found, compared], dim=1)
 
     def cost(self, length: int) -> Cost:
@@ -95,6 +101,18 @@ class SoftSearch(nn.Module):
             return Cost()
         query, width = products(self.query), self.query.out_features
         return Cost(per_request=length * products(self.key), per_candidate=query + length * width)
+
+
+def _softmax_sum(
+    queries: Float[Tensor, "B C s"],
+    keys: Float[Tensor, "B T s"],
+    events: Float[Tensor, "B T E"],
+    kept: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B C E"]:
+    """Zero where no event is kept."""
+    absent = ~kept[:, None]
+    scores = (queries @ keys.transpose(1, 2)).masked_fill(absent, torch.finfo(queries.dtype).min)
+    return scores.softmax(dim=2).masked_fill(absent, 0.0) @ events
 
 
 def largest(scores: Float[Tensor, "B C T"], attended: Bool[Tensor, "B 1 T"], count: int) -> Bool[Tensor, "B C T"]:

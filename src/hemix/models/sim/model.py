@@ -123,12 +123,12 @@ class SIM(nn.Module):
         }
 
     def relevant(
-        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"]
+        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"], *, softmax: bool
     ) -> Float[Tensor, "N E"]:
         """See `Searching`."""
         general = self._searched[name].general
         assert isinstance(general, SoftSearch)
-        return general.relevant(candidate, under(name, state), ragged, kept)
+        return general.relevant(candidate, under(name, state), ragged, kept, softmax=softmax)
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history; 0 for what it did not find, which of a hard search may be all."""
