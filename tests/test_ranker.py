@@ -46,8 +46,8 @@ def test_memory_is_what_training_needs() -> None:
     assert dense == 16 * (count.tables + count.dense) > needed
 
 
-def test_a_model_is_told_when_requests_and_events_were() -> None:
-    """Of candidates there is no time; fields that are chosen from others keep theirs."""
+def test_a_model_is_told_when_requests_and_events_were_and_what() -> None:
+    """Of candidates there is no time; fields that are chosen from others keep theirs, and their ids."""
     batch = make_batch(INPUTS)
     x = build_ranker(INPUTS, DINConfig(), seed=0).embed(batch)
     assert x.request.times is batch.requests.times
@@ -55,6 +55,9 @@ def test_a_model_is_told_when_requests_and_events_were() -> None:
     assert x.candidate.times is None
     for name, (events, _) in x.histories.items():
         assert events.times is batch.requests.histories[name].times
+        assert events.ids is batch.requests.histories[name].events.ids
+    assert x.request.ids is batch.requests.columns.ids
+    assert x.candidate.select(["item"]).ids is batch.candidates.ids
 
 
 def test_counting_leaves_the_random_state_alone() -> None:

@@ -67,7 +67,7 @@ class Ranker(nn.Module):
 
     def score(self, state: State, candidates: Columns, offsets: Int[Tensor, " R_plus_1"]) -> Float[Tensor, "N K"]:
         """Logits of the candidates; those of request r are rows ``offsets[r] .. offsets[r + 1]``."""
-        fields = self.embedding.candidate(candidates)
+        fields = self._embed_candidates(candidates)
         if not len(candidates.ids):
             return fields.values.new_zeros(0, len(self.inputs.tasks))
         return self.backbone.score(state, fields, Ragged(offsets, len(candidates.ids)))
@@ -83,7 +83,7 @@ class Ranker(nn.Module):
         """The vectors of a batch, for those who want to look at them or change them: see `score_embedded`."""
         return Embedded(
             request=self._embed_request(batch.requests),
-            candidate=self.embedding.candidate(batch.candidates),
+            candidate=self._embed_candidates(batch.candidates),
             histories={spec.name: self._embed_history(batch.requests, spec.name) for spec in self._histories},
             offsets=batch.offsets,
         )
@@ -118,12 +118,16 @@ class Ranker(nn.Module):
         return state
 
     def _embed_request(self, requests: Requests) -> Fields:
-        return replace(self.embedding.request(requests.columns), times=requests.times)
+        columns = requests.columns
+        return replace(self.embedding.request(columns), times=requests.times, ids=columns.ids)
+
+    def _embed_candidates(self, candidates: Columns) -> Fields:
+        return replace(self.embedding.candidate(candidates), ids=candidates.ids)
 
     def _embed_history(self, requests: Requests, name: str) -> tuple[Fields, Bool[Tensor, "R T"]]:
         history = requests.histories[name]
         events, attended = self.embedding.history(name, history)
-        return replace(events, times=history.times), attended
+        return replace(events, times=history.times, ids=history.events.ids), attended
 
 
 def _build_embedding(inputs: Inputs, embedding_dim: int, kind: ModelKind) -> FeatureEmbedding | FirstOrderEmbedding:

@@ -25,10 +25,12 @@ from hemix.models.lr import LRConfig
 from hemix.models.masknet import MaskNetConfig
 from hemix.models.onetrans import OneTransConfig
 from hemix.models.rankmixer import RankMixerConfig
+from hemix.models.sim import SIMConfig
 from hemix.models.wukong import WukongConfig
 from hemix.models.xdeepfm import XDeepFMConfig
 from hemix.nn.token_experts import ExpertsConfig
 from hemix.nn.towers import MMoEConfig, PLEConfig
+from hemix.objectives import LogLossConfig, Objective, SearchConfig, build_objective
 from hemix.ranker import Ranker, build_ranker
 from hemix.refine.drm import DRMConfig
 from hemix.refine.frnet import FRNetConfig
@@ -74,6 +76,9 @@ HIFORMER = HiFormerConfig(
     embedding_dim=8, attention_hidden=(16,), num_layers=2, rank=12, ffn_expansion=2, tower_hidden=(16,)
 )
 HSTU = HSTUConfig(embedding_dim=8, token_dim=16, attention_dim=8, linear_dim=8, hidden=(16,), dropout=0.0)
+SIM = SIMConfig(
+    embedding_dim=8, search="hard", match="category", top_k=4, num_heads=2, attention_dim=8, hidden=(32, 16)
+)
 CONFIGS: dict[str, ModelConfig] = {
     "hemix": HEMIX,
     "hemix, pre norm": HEMIX.model_copy(update={"num_blocks": 4}),
@@ -197,12 +202,25 @@ CONFIGS: dict[str, ModelConfig] = {
         update={"history_pooling": "mean", "token_dim": 12, "rank": None, "norm_position": "post"}
     ),
     "hiformer, per token": HIFORMER.model_copy(update={"projection": "per_token", "output_projection": False}),
+    "sim": SIM,
+    "sim, soft": SIM.model_copy(
+        update={"search": "soft", "match": None, "search_dim": 6, "short_term": "din", "hidden": (16,)}
+    ),
+    "sim, refined": SIM.model_copy(
+        update={"searched": ("real_time",), "time_intervals": False, "hidden": (16,), "refine": DRMConfig()}
+    ),
     "hemix, refined": HEMIX.model_copy(update={"num_blocks": 1, "refine": FRNetConfig(hidden=(16,), dropout=0.0)}),
     "longer, refined": LONGER.model_copy(update={"refine": DRMConfig()}),
     "din, refined": DINConfig(embedding_dim=8, hidden=(16,), attention_hidden=(16,), refine=DRMConfig()),
 }
 CONFIGS |= {name: MODELS[name].config() for name in sorted(set(MODELS) - {config.name for config in CONFIGS.values()})}
 """A new model joins with its default settings, until smaller ones stand above."""
+
+
+def objective_of(ranker: Ranker) -> Objective:
+    """The log loss, or where a model cannot be trained by it alone, what stands for it."""
+    soft = isinstance(ranker.config, SIMConfig) and ranker.config.search == "soft"
+    return build_objective(SearchConfig() if soft else LogLossConfig(), ranker)
 
 
 def perturbed_ranker(name: str, inputs: Inputs, *, by: float) -> Ranker:

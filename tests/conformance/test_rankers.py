@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conformance.rankers import CONFIGS, HEMIX, perturbed_ranker
+from conformance.rankers import CONFIGS, HEMIX, objective_of, perturbed_ranker
 from factories import make_batch, make_inputs, take_candidates, take_requests
 from hemix.batch import Batch, Columns, History, Inputs
 from hemix.models import MODELS, ModelConfig
-from hemix.objectives import LogLossConfig, build_objective
+from hemix.models.sim import SIMConfig
 from hemix.ranker import Ranker, build_ranker
 from hemix.training.optimizers import RowwiseAdagrad
 from hemix_switches import SWITCHES, switched
@@ -115,6 +115,8 @@ def test_an_empty_history_is_the_same_however_wide(ranker: Ranker) -> None:
 
 
 def test_events_matter_and_only_to_their_request(ranker: Ranker) -> None:
+    if isinstance(ranker.config, SIMConfig) and ranker.config.search == "hard":
+        pytest.skip("only those that a candidate finds: tests/models/test_sim.py")
     batch = make_batch(INPUTS, counts=COUNTS, lengths={"global": (3,) * 6, "real_time": (3,) * 6})
     for name, history in batch.requests.histories.items():
         where = torch.zeros(6, 3, dtype=torch.bool)
@@ -160,7 +162,7 @@ def test_every_parameter_gets_a_gradient(name: str, plain: bool) -> None:
     ranker = build_ranker(inputs, CONFIGS[name], seed=1)
     lengths = [(3 * r) % 10 for r in range(5 * len(COUNTS))]
     batch = make_batch(inputs, counts=COUNTS * 5, lengths={"global": lengths, "real_time": lengths})
-    build_objective(LogLossConfig(), ranker)(ranker, batch).total.backward()
+    objective_of(ranker)(ranker, batch).total.backward()
     without = [
         key
         for key, parameter in ranker.named_parameters()
@@ -211,7 +213,7 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
     tables = {id(table) for table in ranker.embedding.tables}
     dense = torch.optim.AdamW([p for p in ranker.parameters() if id(p) not in tables], lr=3e-3)
     sparse = RowwiseAdagrad(list(ranker.embedding.tables))
-    objective = build_objective(LogLossConfig(), ranker)
+    objective = objective_of(ranker)
     for step in range(steps):
         ranker.zero_grad()
         objective(ranker, planted(inputs, step)).total.backward()
@@ -227,7 +229,7 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
 LEARNERS = [name for name in CONFIGS if name in MODELS and name != "lr"]
 LEARNERS += ["bst, apart", "hstu, no bias", "dlrm, attention", "gdcn, cross", "autoint, deep", "masknet, serial"]
 """Every model but LR, which has no interaction to learn, and some in two forms."""
-SLOW = ("bst", "dien", "hiformer", "hstu", "interformer", "longer", "onetrans", "rankmixer")
+SLOW = ("bst", "dien", "hiformer", "hstu", "interformer", "longer", "onetrans", "rankmixer", "sim")
 """Models that take several seconds to learn it."""
 
 

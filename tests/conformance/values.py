@@ -16,6 +16,7 @@ from hemix.models.histories import under
 from hemix.models.longer import LONGER
 from hemix.models.onetrans import OneTrans
 from hemix.models.rankmixer import RankMixer
+from hemix.models.sim import SIM
 from hemix.nn.fields import State
 from hemix.nn.ragged import Ragged
 
@@ -34,6 +35,8 @@ def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragge
     if isinstance(backbone, DIEN):
         weights = found.weights[:, 0, 0].to(encoded["evolving"].dtype)
         return backbone._interests[found.history].evolve(weights, encoded, ragged)[:, None]
+    if isinstance(backbone, SIM):
+        return values_of_sim(backbone, found, encoded, ragged)
     if isinstance(backbone, OneTrans):
         return values_of_the_first_block(backbone, found, state, ragged)
     if isinstance(backbone, BST):
@@ -42,6 +45,15 @@ def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragge
     group = next(group for group, name in backbone._history.items() if name == found.history)
     heads = torch.einsum("nqht,nhtd->nqhd", found.weights, ragged.spread(encoded["values"]))
     return backbone.queries["merged" if backbone.config.merge_histories else group].output(heads.flatten(2))
+
+
+def values_of_sim(backbone: SIM, found: AttentionMap, encoded: State, ragged: Ragged) -> Tensor:
+    """Searched: events with their intervals, by head. Read whole: as in DIEN and DIN."""
+    if found.history in backbone._searched:
+        return torch.einsum("nqht,ntz->nqhz", found.weights, ragged.spread(encoded["z"])).flatten(2)
+    if "events" in encoded:
+        return found.weights[:, :, 0] @ ragged.spread(encoded["events"])
+    return backbone._short[found.history].evolve(found.weights[:, 0, 0], encoded, ragged)[:, None]
 
 
 def values_of_groups(backbone: LONGER, history: str, state: State, lengths: Lengths) -> Tensor:

@@ -22,6 +22,7 @@ from hemix.models.hstu import HSTUConfig
 from hemix.models.interformer import InterFormerConfig
 from hemix.models.longer import LONGERConfig
 from hemix.models.onetrans import OneTransConfig
+from hemix.models.sim import SIMConfig
 from hemix.nn.cost import Cost
 from hemix.nn.token_experts import PerTokenExperts
 from hemix.ranker import Ranker, build_ranker
@@ -54,6 +55,10 @@ OTHERS: dict[str, ModelConfig] = {
     "onetrans, one history": OneTransConfig(token_dim=16, num_blocks=5, num_tokens=2, histories=("global",)),
     "hstu, three layers": HSTUConfig(embedding_dim=4, token_dim=6, num_layers=3, num_heads=1, hidden=(5, 4)),
     "hstu, no history": HSTUConfig(embedding_dim=4, token_dim=6, histories=(), tower_hidden=(4,)),
+    "sim, all found": SIMConfig(embedding_dim=4, top_k=100, histories=("real_time",), hidden=(5,)),
+    "sim, hard": SIMConfig(
+        embedding_dim=4, search="hard", match="item", time_intervals=False, top_k=2, short_term="din", hidden=(5,)
+    ),
     "dlrm, products only": DLRMConfig(embedding_dim=4, embeddings_to_top=False, histories=("global",)),
 }
 

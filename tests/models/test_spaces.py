@@ -21,6 +21,7 @@ KEEP_THE_SIZE = {
     "num_heads",
     "pyramid",
     "recent_queries",
+    "top_k",
 }
 """Keys that change what a model does and not how large it is."""
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from hemix.batch import Batch, HistorySpec, Inputs
 from hemix.models.dien import DIENConfig
 from hemix.models.din import DINConfig
+from hemix.models.sim import SIMConfig
 from parity.naive import NaiveFields, Named, Parameters, joined, linear, request_of
 from parity.naive_attention import pooled
 
@@ -40,7 +41,7 @@ def rows(fields: NaiveFields, config: DINConfig | DIENConfig, batch: Batch, inte
     return torch.stack(found)
 
 
-def layers(parameters: Parameters, config: DINConfig | DIENConfig, x: Tensor, *, training: bool) -> Tensor:
+def layers(parameters: Parameters, config: DINConfig | DIENConfig | SIMConfig, x: Tensor, *, training: bool) -> Tensor:
     """The MLP over all fields, whose first layer is not split, and one linear map to the logits."""
     x = torch.stack([linear(parameters, "backbone.first.linear", row) for row in x])
     x = _activated(parameters, config, "backbone.rest.0", x, training=training)
@@ -51,7 +52,7 @@ def layers(parameters: Parameters, config: DINConfig | DIENConfig, x: Tensor, *,
 
 
 def _activated(
-    parameters: Parameters, config: DINConfig | DIENConfig, name: str, x: Tensor, *, training: bool
+    parameters: Parameters, config: DINConfig | DIENConfig | SIMConfig, name: str, x: Tensor, *, training: bool
 ) -> Tensor:
     if config.activation == "relu":
         return torch.clamp(x, min=0)

@@ -75,8 +75,7 @@ class Probe:
         histories: State = {}
         for name, (events, attended) in x.histories.items():
             if name in variants.events or name in variants.attended:
-                values = variants.events.get(name, events.values.expand(count, -1, -1))
-                own = replace(events, values=values, times=_repeated(events.times, count))
+                own = _with(events, variants.events.get(name), count)
                 seen = variants.attended.get(name, attended.expand(count, -1))
                 histories |= self._backbone.encode_history(name, own, seen)
             else:
@@ -89,9 +88,10 @@ class Probe:
 
 
 def _with(fields: Fields, values: Tensor | None, count: int) -> Fields:
-    values = fields.values.expand(count, -1) if values is None else values
-    return replace(fields, values=values, times=_repeated(fields.times, count))
+    """V rows of these values, or of its own; when they were, and their ids, stay as they are."""
+    values = fields.values.expand(count, *fields.values.shape[1:]) if values is None else values
+    return replace(fields, values=values, times=_repeated(fields.times, count), ids=_repeated(fields.ids, count))
 
 
-def _repeated(times: Int[Tensor, "1 *T"] | None, count: int) -> Int[Tensor, "V *T"] | None:
-    return None if times is None else times.expand(count, *times.shape[1:])
+def _repeated(known: Int[Tensor, "1 *axes"] | None, count: int) -> Int[Tensor, "V *axes"] | None:
+    return None if known is None else known.expand(count, *known.shape[1:])

@@ -13,6 +13,7 @@ from hemix.models.backbone import (
     ModelSettings,
     Penalised,
     Residual,
+    Searching,
     Sequential,
 )
 
@@ -38,6 +39,7 @@ NAMES = (
     "masknet",
     "onetrans",
     "rankmixer",
+    "sim",
     "wukong",
     "xdeepfm",
 )
@@ -65,5 +67,6 @@ __all__ = [
     "ModelSettings",
     "Penalised",
     "Residual",
+    "Searching",
     "Sequential",
 ]

@@ -1,8 +1,8 @@
 """What a model is to the ranker: three steps, each of which sees only what its result may depend on.
 
 It knows what it costs. A model may also show what happens inside it: `Attentive`, `Residual` and `Gated`; let
-objectives learn from it: `Sequential`; and add to the loss: `Penalised`. Each file of a model ends with its
-`ModelKind`, by the name `MODEL`.
+objectives learn from it or train a part of it: `Sequential` and `Searching`; and add to the loss: `Penalised`. Each
+file of a model ends with its `ModelKind`, by the name `MODEL`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,10 @@ class ModelSettings(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """Embedded fields to logits, in three steps. `Fields.times` say when a request or an event was."""
+    """Embedded fields to logits, in three steps.
+
+    `Fields.times` say when a request or an event was, `Fields.ids` what was embedded.
+    """
 
     def encode_history(self, name: str, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         """What depends on the events of one history alone; its keys begin with the history's name."""
@@ -106,6 +109,23 @@ class Sequential(Protocol):
         ...
 
 
+@runtime_checkable
+class Searching(Protocol):
+    """A model that picks events of a history by learnt scores. Picking has no gradient: an objective trains them."""
+
+    def search_widths(self) -> Mapping[str, int]:
+        """Of each history that it searches so: the width of what `relevant` returns."""
+        ...
+
+    def relevant(
+        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"], *, softmax: bool
+    ) -> Float[Tensor, "N E"]:
+        """Of each candidate: the sum of the kept events of the history `name`, each times its score (or the softmax of
+        it over these events), and the candidate's own vector.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionMap:
     """How queries of one kind look at the events of one history. The weights are those of the forward pass."""
@@ -117,7 +137,7 @@ class AttentionMap:
     """Of each row, query and head; 0 where there is no event."""
     adds_to_one: bool
     """A softmax over this history; else the weights are strengths, which may be below zero, or the softmax is over
-    more than this history."""
+    more than this history, or of events that are searched for and may not be there."""
     answers: Float[Tensor, "N Q E"]
     """What each query gets from the history (or from several at once), as it goes into the rest of the model."""
     queries: Float[Tensor, "Q D"] | None = None

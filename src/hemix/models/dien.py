@@ -12,7 +12,7 @@ The paper's auxiliary loss is an objective: objectives/next_event.py. Filled gap
 Parity test: tests/parity/test_dien.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -27,7 +27,7 @@ from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, prefixed, target_maps, under
 from hemix.nn.activation import Activation
 from hemix.nn.cost import Cost, products
-from hemix.nn.fields import Fields, Layouts, State
+from hemix.nn.fields import Fields, Layout, Layouts, State
 from hemix.nn.mlp import SplitLinear
 from hemix.nn.ragged import Ragged
 from hemix.nn.towers import SharedBottomConfig, TowersConfig, build_head
@@ -35,6 +35,7 @@ from hemix.refine import RefineConfig
 from hemix.search_space import Draw
 
 Width = Annotated[int, Field(ge=1)]
+Evolution = Literal["augru", "agru", "aigru", "gru"]
 
 
 class DIENConfig(Config):
@@ -48,7 +49,7 @@ class DIENConfig(Config):
     hidden_dim: Width | None = None
     """Width of the interests; None: that of the fields which event and candidate share, so that an inner product with
     them, the auxiliary loss, is defined."""
-    evolution: Literal["augru", "agru", "aigru", "gru"] = "augru"
+    evolution: Evolution = "augru"
     """What attention does in the second recurrence: it scales the update gate, takes its place, scales the input, or
     nothing, and the states are averaged by it."""
     hidden: tuple[Width, ...] = Field(default=(200, 80), min_length=1)
@@ -156,19 +157,23 @@ class PooledGRU(nn.Module):
 
 
 class Interest(nn.Module):
-    """Extractor, attention and evolution of the interests in one history; zero for a request without events."""
+    """Extractor, attention and evolution of the interests in one history; zero for a request without events.
+
+    `shared` names the fields that are compared; `width`: None is that of these.
+    """
 
     softmax = True
 
-    def __init__(self, shared: tuple[str, ...], events: int, compared: int, config: DIENConfig) -> None:
+    def __init__(
+        self, shared: Sequence[str], events: Layout, evolution: Evolution = "augru", width: int | None = None
+    ) -> None:
         super().__init__()
-        self.shared = shared
-        self.width = config.hidden_dim or compared
-        self.extractor = nn.GRU(events, self.width, batch_first=True)
+        self.shared = tuple(shared)
+        compared = events.select(shared).width
+        self.width = width or compared
+        self.extractor = nn.GRU(events.width, self.width, batch_first=True)
         self.query = nn.Linear(compared, self.width, bias=False)
-        self.evolution = (
-            PooledGRU(self.width) if config.evolution == "gru" else AttentiveGRU(config.evolution, self.width)
-        )
+        self.evolution = PooledGRU(self.width) if evolution == "gru" else AttentiveGRU(evolution, self.width)
 
     def encode(self, events: Fields, attended: Bool[Tensor, "R T"]) -> State:
         """The interest after each event, and what the evolution needs of it. Padding follows, so no state sees it."""
@@ -210,12 +215,7 @@ class DIEN(nn.Module):
     def __init__(self, config: DIENConfig, inputs: Inputs, layouts: Layouts) -> None:
         super().__init__()
         self._interests = {
-            history.name: Interest(
-                history.shared,
-                layouts.histories[history.name].width,
-                layouts.candidate.select(history.shared).width,
-                config,
-            )
+            history.name: Interest(history.shared, layouts.histories[history.name], config.evolution, config.hidden_dim)
             for history in inputs.histories
         }
         self.interests = nn.ModuleList(self._interests.values())

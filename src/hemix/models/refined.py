@@ -1,7 +1,7 @@
 """A refinement module in front of a model that reads histories.
 
 Refined fields mix request and candidate, so they all belong to the candidate: the model behind sees a request without
-fields, whose histories are encoded once as ever.
+fields, whose histories are encoded once as ever. Their ids are those of the candidate's own fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from hemix.models.backbone import (
     Gated,
     Penalised,
     Residual,
+    Searching,
     Sequential,
     Update,
 )
@@ -61,7 +62,7 @@ class Refined(nn.Module):
 
     def _fields(self, state: State, candidate: Fields, ragged: Ragged) -> Fields:
         values = torch.cat([ragged.spread(state[REQUEST]), candidate.values], dim=1)
-        return Fields(values=values, widths=self._joined.widths, names=self._joined.names)
+        return Fields(values=values, widths=self._joined.widths, names=self._joined.names, ids=candidate.ids)
 
     def gates(self, state: State, candidate: Fields, ragged: Ragged) -> list[Gate]:
         """See `Gated`: of the module, then of the backbone behind."""
@@ -95,6 +96,17 @@ class Refined(nn.Module):
         """See `Sequential`: of the histories that `state_widths` names."""
         assert isinstance(self.model, Sequential)
         return self.model.event_states(name, state)
+
+    def search_widths(self) -> Mapping[str, int]:
+        """See `Searching`; nothing if the backbone behind does not search by learnt scores."""
+        return self.model.search_widths() if isinstance(self.model, Searching) else {}
+
+    def relevant(
+        self, name: str, state: State, candidate: Fields, ragged: Ragged, kept: Bool[Tensor, "R T"], *, softmax: bool
+    ) -> Float[Tensor, "N E"]:
+        """See `Searching`: of the histories that `search_widths` names, for refined candidates."""
+        assert isinstance(self.model, Searching)
+        return self.model.relevant(name, state, self.refined(state, candidate, ragged), ragged, kept, softmax=softmax)
 
     def penalty(self) -> Float[Tensor, ""] | None:
         """See `Penalised`; None if the backbone behind has nothing to add."""

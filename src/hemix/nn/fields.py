@@ -53,6 +53,8 @@ class Fields:
     names: tuple[str, ...]
     times: Int[Tensor, "*rows"] | None = None
     """Of requests and events: microseconds since 1970, UTC. A candidate has none."""
+    ids: Int[Tensor, "*rows I"] | None = None
+    """What was embedded: all id columns of the side, for models that compare ids. `FieldSpec` says which is which."""
 
     def tokens(self) -> Float[Tensor, "*rows F D"]:
         """One token per field. Raises ConfigError if the fields differ in width, or if there are none."""

@@ -7,7 +7,7 @@ a common number and worked on together, so that what belongs to the request (key
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 
@@ -49,8 +49,8 @@ class Ragged:
         return values.index_select(0, self._index)
 
     def map(
-        self, function: Callable[..., Tensor], rows: Float[Tensor, "N *rest"], *per_request: Tensor
-    ) -> Float[Tensor, "N *out"]:
+        self, function: Callable[..., Tensor], rows: Shaped[Tensor, "N *rest"], *per_request: Tensor
+    ) -> Shaped[Tensor, "N *out"]:
         """Apply ``function(rows (B, C, ...), *per_request (B, ...)) -> (B, C, ...)`` to requests of like size.
 
         The function must treat each candidate on its own: some rows are padding, a copy of a row of that request.
@@ -70,9 +70,9 @@ class Ragged:
         self,
         function: Callable[..., Tensor],
         num_candidates: int,
-        rows: Float[Tensor, "N *rest"],
+        rows: Shaped[Tensor, "N *rest"],
         *per_request: Tensor,
-    ) -> Float[Tensor, "N *out"]:
+    ) -> Shaped[Tensor, "N *out"]:
         """`map` for at most so many candidates at a time, but one: some requests whole, or a part of one request.
 
         `split` rather than slices of the whole, whose gradients would each fill a whole tensor.

@@ -1,6 +1,7 @@
 """Which stream of a model gets fields refined by which module: none, one for all streams, or one for each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -50,4 +51,4 @@ class Wiring(nn.Module):
 
 
 def _refined(refiner: Refiner, fields: Fields) -> Fields:
-    return Fields(values=refiner(fields.tokens()).flatten(1), widths=fields.widths, names=fields.names)
+    return replace(fields, values=refiner(fields.tokens()).flatten(1))
