@@ -1,5 +1,6 @@
 """The rankers that every model must offer for the conformance tests: small, at least one per entry of `MODELS`."""
 
+import pytest
 import torch
 
 from hemix.batch import Inputs
@@ -215,6 +216,8 @@ CONFIGS: dict[str, ModelConfig] = {
 }
 CONFIGS |= {name: MODELS[name].config() for name in sorted(set(MODELS) - {config.name for config in CONFIGS.values()})}
 """A new model joins with its default settings, until smaller ones stand above."""
+FORMS = [pytest.param(name, marks=() if name in MODELS else pytest.mark.slow) for name in CONFIGS]
+"""The same names: every model always, its other forms among the slow tests."""
 
 
 def objective_of(ranker: Ranker) -> Objective:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conformance.rankers import CONFIGS
+from conformance.rankers import CONFIGS, FORMS
 from conformance.values import values_by
 from factories import make_batch, make_inputs
 from hemix.models import Attentive, Backbone, Residual
@@ -25,7 +25,7 @@ COUNTS = (1, 4, 2, 7, 1, 3)
 LENGTHS = {"global": (0, 9, 0, 3, 1, 2), "real_time": (2, 0, 0, 9, 1, 4)}
 
 
-@pytest.fixture(params=CONFIGS, scope="module")
+@pytest.fixture(params=FORMS, scope="module")
 def ranker(request: pytest.FixtureRequest) -> Ranker:
     ranker = build_ranker(INPUTS, CONFIGS[request.param], seed=1).double()
     random = torch.Generator().manual_seed(2)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conformance.rankers import CONFIGS, HEMIX, objective_of, perturbed_ranker
+from conformance.rankers import CONFIGS, FORMS, HEMIX, objective_of, perturbed_ranker
 from factories import make_batch, make_inputs, take_candidates, take_requests
 from hemix.batch import Batch, Columns, History, Inputs
 from hemix.models import MODELS, ModelConfig
@@ -22,7 +22,7 @@ INPUTS = make_inputs()
 COUNTS = (1, 4, 2, 7, 1, 3)
 
 
-@pytest.fixture(params=CONFIGS, scope="module")
+@pytest.fixture(params=FORMS, scope="module")
 def ranker(request: pytest.FixtureRequest) -> Ranker:
     """In evaluation, with running statistics and biases that are not at their start values."""
     ranker = perturbed_ranker(request.param, INPUTS, by=0.1)
@@ -151,7 +151,7 @@ def test_no_candidates_no_logits(ranker: Ranker) -> None:
     assert ranker(batch).shape == (0, 2)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("plain", [True, False])
 def test_every_parameter_gets_a_gradient(name: str, plain: bool) -> None:
     """From the start values on; every row of an embedding that is read gets one, padding does not.
@@ -175,7 +175,7 @@ def test_every_parameter_gets_a_gradient(name: str, plain: bool) -> None:
         assert 0 not in table.grad.coalesce().indices()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", FORMS)
 def test_weights_depend_on_the_seed_alone(name: str) -> None:
     torch.manual_seed(11)
     before = torch.random.get_rng_state()
@@ -234,7 +234,8 @@ SLOW = ("bst", "dien", "hiformer", "hstu", "interformer", "longer", "onetrans", 
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ()) for name in LEARNERS]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n.startswith(SLOW) or n not in MODELS else ()) for n in LEARNERS],
 )
 def test_learns_a_planted_interaction(name: str) -> None:
     assert auc_of_planted(make_inputs(plain=True, num_tasks=1), CONFIGS[name]) > 0.9

@@ -94,7 +94,9 @@ def assert_same_contents(a: Store, b: Store) -> None:
         assert a.manifest.count(split) == b.manifest.count(split)
 
 
-@pytest.mark.parametrize(("split", "most", "num_days"), [("time", 3, 6), ("random", 2, 4)])
+@pytest.mark.parametrize(
+    ("split", "most", "num_days"), [pytest.param("time", 3, 6, marks=pytest.mark.slow), ("random", 2, 4)]
+)
 def test_merging_shows_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, most: int, num_days: int
 ) -> None:

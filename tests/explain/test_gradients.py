@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from conformance.rankers import CONFIGS, perturbed_ranker
+from conformance.rankers import CONFIGS, FORMS, perturbed_ranker
 from factories import make_batch, make_inputs, take_requests
 from hemix.explain.baseline import Baseline
 from hemix.explain.gradients import integrated_gradients
@@ -83,7 +83,7 @@ def test_a_history_without_events() -> None:
     assert found.total == pytest.approx(2.0, abs=0.02)
 
 
-@pytest.fixture(params=CONFIGS, scope="module")
+@pytest.fixture(params=FORMS, scope="module")
 def ranker(request: pytest.FixtureRequest) -> Ranker:
     ranker = perturbed_ranker(request.param, INPUTS, by=0.2)
     ranker(make_batch(INPUTS, counts=(9, 9)))

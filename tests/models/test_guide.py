@@ -73,6 +73,7 @@ def run(copy: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_trains(copy: Path, tmp_path: Path) -> None:
     write_tables(tmp_path)
     config = tmp_path / "fwfm.yaml"
@@ -93,6 +94,7 @@ def test_its_logits_are_its_equation(copy: Path) -> None:
     assert json.loads(run(copy, "-c", NAIVE))["fields"] > 2
 
 
+@pytest.mark.slow
 def test_it_passes_what_every_model_must(copy: Path) -> None:
     """As the guide says: `pytest tests/conformance -k fwfm`."""
     output = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/conformance", "-k", "fwfm")

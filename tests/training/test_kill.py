@@ -38,7 +38,7 @@ def kill_after(process: subprocess.Popen[bytes], folder: Path, lines: int) -> No
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-@pytest.mark.parametrize("tables", ["rowwise_adagrad", "adam"])
+@pytest.mark.parametrize("tables", ["rowwise_adagrad", pytest.param("adam", marks=pytest.mark.slow)])
 def test_kill_and_resume(tmp_path: Path, tables: str) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     killed = start(cut, tables)

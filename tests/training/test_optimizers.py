@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from conformance.rankers import CONFIGS
+from conformance.rankers import CONFIGS, FORMS, objective_of
 from factories import make_inputs
 from hemix.errors import RunError, TrainingError
 from hemix.nn.grouped_linear import GroupedLinear
-from hemix.objectives import LogLossConfig, build_objective
 from hemix.ranker import build_ranker
 from hemix.training.config import TrainConfig
 from hemix.training.gradients import clip_gradients, merge_sparse_gradients
@@ -129,12 +128,12 @@ def test_weight_decay_is_on_matrices_only() -> None:
     torch.testing.assert_close(bias.detach(), torch.ones(2))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", FORMS)
 def test_weight_decay_is_on_the_weights_of_maps(name: str) -> None:
     """Not on learned vectors, biases and scales per token, which have two axes too: one step without any gradient."""
     inputs = make_inputs()
     ranker = build_ranker(inputs, CONFIGS[name], seed=0)
-    learner = Learner(ranker, build_objective(LogLossConfig(), ranker), tables=ranker.embedding.tables)
+    learner = Learner(ranker, objective_of(ranker), tables=ranker.embedding.tables)
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.fill_(1.0)

@@ -106,7 +106,9 @@ def call(*words: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case.endswith("packed") else ()) for case in FILES]
+)
 def test_from_the_published_file_to_a_model(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the real data only the row counts and the checksums are another's."""
     name = case.split()[0]
