@@ -15,8 +15,8 @@ import turns
 CANDIDATES, EVENTS = 500, 1000
 
 
-def measure(name: str) -> None:
-    """Score, then train, in this process."""
+def measure(name: str, *, gradients: bool) -> None:
+    """Score, then perhaps train, in this process."""
     import torch
 
     from hemix.batch import Batch
@@ -30,8 +30,10 @@ def measure(name: str) -> None:
     longest = tuple(replace(h, max_length=EVENTS) if h.name == "global" else h for h in plain.histories)
     inputs = replace(plain, histories=longest)
     empty = turns.peak_mb()
-    seconds = latency(inputs, MODELS[name].config(), candidates=CANDIDATES, repeats=3)
-    scored = turns.peak_mb()
+    seconds = latency(inputs, MODELS[name].config(), candidates=CANDIDATES, repeats=3 if gradients else 1)
+    figures = {"ms": 1e3 * seconds, "before_mb": empty, "scored_mb": turns.peak_mb()}
+    if not gradients:
+        return turns.finish(figures)
     ranker = build_ranker(inputs, MODELS[name].config(), seed=0)
     requests, candidates = one_request(inputs, CANDIDATES)
     batch = Batch(
@@ -43,16 +45,17 @@ def measure(name: str) -> None:
     )
     start = time.perf_counter()
     ranker(batch).sum().backward()
-    turns.finish({"ms": 1e3 * seconds, "before_mb": empty, "scored_mb": scored, "step_s": time.perf_counter() - start})
+    return turns.finish({**figures, "step_s": time.perf_counter() - start})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+")
-    parser.add_argument("--only")
+    parser.add_argument("--only", help="measure this model in this process, and print figures as JSON")
+    parser.add_argument("--no-gradients", action="store_true")
     options = parser.parse_args()
     if options.only:
-        return measure(options.only)
+        return measure(options.only, gradients=not options.no_gradients)
     from hemix.models import NAMES
 
     lines = [f"# One request, {CANDIDATES} candidates, {EVENTS:,} events", "", turns.machine(), ""]
