@@ -3,7 +3,8 @@
 Spearman's correlation of test AUC by module with the survey's table of Frappe (by the authors of FRNet; README of their
 repository), for each backbone, and of the mean rank over both. Intervals resample the seeds of each module. What the
 seeds allow at most stands beside it: the correlation of the orders of two seeds. The table goes between the marks
-`<!-- table: frappe-modules-order -->` and `<!-- end -->` of a page.
+`<!-- table: STUDY-order -->` and `<!-- end -->` of a page; the study is called like its ledger, and may have one of the
+two backbones alone.
 Usage: module_order.py LEDGER [--page PAGE]
 """
 
@@ -47,26 +48,30 @@ def main() -> None:
     print(text)
     if options.page is not None:
         page = options.page.read_text(encoding="utf-8")
-        options.page.write_text(fill(page, {"frappe-modules-order": text}), encoding="utf-8")
+        options.page.write_text(fill(page, {f"{options.ledger.stem}-order": text}), encoding="utf-8")
 
 
 def order_table(ledger: Path) -> str:
     """Modules by mean rank, and the correlations."""
     figures = test_aucs(ledger)
-    ours = {name: np.array([figures[f"{name} + {module}"] for module in SURVEY]) for name in BACKBONES}
+    places = [place for place, name in enumerate(BACKBONES) if f"{name} + {next(iter(SURVEY))}" in figures]
+    ours = {BACKBONES[place]: np.array([figures[f"{BACKBONES[place]} + {m}"] for m in SURVEY]) for place in places}
     ranks = sum(rankdata(-each, axis=0) for each in ours.values()) / len(ours)
-    lines = ["| module | mean rank | in the survey | FM + | survey | DeepFM + | survey |", "| --- |" + " ---: |" * 6]
+    heads = ["module", "mean rank", "in the survey", *(text for name in ours for text in (f"{name} +", "survey"))]
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
     by_rank = sorted(zip(ranks.mean(axis=1), SURVEY, range(len(SURVEY)), strict=True))
-    for rank, module, place in by_rank:
-        fm, deepfm, published = SURVEY[module]
-        figures_of = [
-            f"{ours[name][place].mean():.4f} | {theirs:.4f}" for name, theirs in zip(ours, (fm, deepfm), strict=True)
+    for rank, module, row in by_rank:
+        published = SURVEY[module]
+        aucs = [
+            f"{each[row].mean():.4f} | {published[place]:.4f}"
+            for each, place in zip(ours.values(), places, strict=True)
         ]
-        lines.append(f"| {module} | {rank:.1f} | {published:.1f} | {' | '.join(figures_of)} |")
+        lines.append(f"| {module} | {rank:.1f} | {published[2]:.1f} | {' | '.join(aucs)} |")
     random = np.random.default_rng(0)
     theirs = np.array(list(SURVEY.values()))
-    asked = [(f"AUC before {name}", ours[name], theirs[:, place]) for place, name in enumerate(ours)]
-    asked.append(("mean rank over both, with the survey's over twelve backbones", -ranks, -theirs[:, 2]))
+    asked = [(f"AUC before {name}", ours[name], theirs[:, place]) for name, place in zip(ours, places, strict=True)]
+    over = "over both" if len(ours) > 1 else f"before {next(iter(ours))}"
+    asked.append((f"mean rank {over}, with the survey's over twelve backbones", -ranks, -theirs[:, 2]))
     lines += ["", "| order by | correlation with the survey | of two seeds |", "| --- | ---: | ---: |"]
     for what, one, other in asked:
         low, high = interval(one, other, random)
