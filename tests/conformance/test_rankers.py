@@ -229,13 +229,13 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
 LEARNERS = [name for name in CONFIGS if name in MODELS and name != "lr"]
 LEARNERS += ["bst, apart", "hstu, no bias", "dlrm, attention", "gdcn, cross", "autoint, deep", "masknet, serial"]
 """Every model but LR, which has no interaction to learn, and some in two forms."""
-SLOW = ("bst", "dien", "hiformer", "hstu", "interformer", "longer", "onetrans", "rankmixer", "sim")
-"""Models that take several seconds to learn it."""
+QUICK = ("deepfm", "din", "dlrm", "gdcn", "hemix")
+"""Learn it among the fast tests; the others, and other forms of these, among the slow ones."""
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n.startswith(SLOW) or n not in MODELS else ()) for n in LEARNERS],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in LEARNERS],
 )
 def test_learns_a_planted_interaction(name: str) -> None:
     assert auc_of_planted(make_inputs(plain=True, num_tasks=1), CONFIGS[name]) > 0.9

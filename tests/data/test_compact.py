@@ -169,6 +169,7 @@ def test_events_are_merged_as_one_stable_sort(logs: list[list[tuple[int, int]]],
     assert all(len(stretch.order) <= window * len(logs) for stretch in stretches)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten times the rows, the same peak; one user has most of them."""
     monkeypatch.setattr(compact, "MAX_SEGMENTS", 2)

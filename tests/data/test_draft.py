@@ -273,6 +273,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     kinds=st.dictionaries(st.sampled_from(NAMES), st.sampled_from(sorted(VALUES)), min_size=1, max_size=7),

@@ -90,6 +90,7 @@ def test_it_is_listed_and_trains(copy: Path, tmp_path: Path) -> None:
     assert 0 <= report["tasks"]["click"]["metrics"]["auc"]["value"] <= 1
 
 
+@pytest.mark.slow
 def test_its_logits_are_its_equation(copy: Path) -> None:
     assert json.loads(run(copy, "-c", NAIVE))["fields"] > 2
 
