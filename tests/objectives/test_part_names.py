@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from factories import make_inputs
+from factories import make_batch, make_inputs
 from hemix.batch import TaskSpec
 from hemix.errors import ConfigError
 from hemix.models.dien import DIENConfig
@@ -53,4 +53,6 @@ def test_the_penalty_of_experts_does_not_hide_a_task() -> None:
 
 def test_names_of_other_objectives_are_free() -> None:
     inputs = replace(make_inputs(), tasks=(TaskSpec(name="uniformity"), TaskSpec(name="next_event")))
-    build_objective(LogLossConfig(), build_ranker(inputs, DIENConfig(), seed=0))
+    ranker = build_ranker(inputs, DIENConfig(), seed=0)
+    loss = build_objective(LogLossConfig(), ranker)(ranker, make_batch(inputs))
+    assert set(loss.parts) == {"uniformity", "next_event"}
