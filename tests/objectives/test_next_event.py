@@ -19,6 +19,7 @@ from hemix.objectives.next_event import draw_negatives
 from hemix.ranker import Ranker, build_ranker, encode_embedded
 from hemix.refine.drm import DRMConfig
 from hemix.training.optimizers import RowwiseAdagrad
+from objectives.enlarged import enlarged
 
 INPUTS = make_inputs(num_tasks=2)
 LENGTHS = {"global": (4, 0, 2, 1, 9), "real_time": (0, 3, 0, 1, 2)}
@@ -30,15 +31,9 @@ def rows_of(inputs: Inputs, lengths: dict[str, tuple[int, ...]] = LENGTHS, seed:
 
 
 def objective_and_ranker(model: ModelConfig, config: NextEventConfig) -> tuple[NextEvent, Ranker]:
-    ranker = build_ranker(INPUTS, model, seed=0).double()
-    random = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for table in ranker.embedding.tables:
-            table[1:] += 0.5 * torch.randn(table[1:].shape, generator=random, dtype=torch.float64)
-    torch.manual_seed(2)
-    objective = build_objective(config, ranker)
+    objective, ranker = enlarged(INPUTS, model, config)
     assert isinstance(objective, NextEvent)
-    return objective.double(), ranker
+    return objective, ranker
 
 
 def naive_head(parameters: dict[str, Tensor], index: int, config: NextEventConfig, h: Tensor, e: Tensor) -> Tensor:

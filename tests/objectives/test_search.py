@@ -25,6 +25,7 @@ from hemix.objectives.search import drawn_part
 from hemix.objectives.targets import row_losses, weighted_means
 from hemix.ranker import Ranker, build_ranker
 from hemix.refine.drm import DRMConfig
+from objectives.enlarged import enlarged
 from parity import naive_sim
 from parity.naive import NaiveFields, joined, request_of
 
@@ -42,15 +43,9 @@ LENGTHS = {"global": (4, 0, 2, 1, 9), "real_time": (0, 3, 0, 1, 2)}
 
 
 def objective_and_ranker(model: SIMConfig, config: SearchConfig) -> tuple[Search, Ranker]:
-    ranker = build_ranker(INPUTS, model, seed=0).double()
-    random = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for table in ranker.embedding.tables:
-            table[1:] += 0.5 * torch.randn(table[1:].shape, generator=random, dtype=torch.float64)
-    torch.manual_seed(2)
-    objective = build_objective(config, ranker)
+    objective, ranker = enlarged(INPUTS, model, config)
     assert isinstance(objective, Search)
-    return objective.double(), ranker
+    return objective, ranker
 
 
 def rows_of() -> Batch:
