@@ -78,11 +78,16 @@ def drawn_auc(runs: list[Predictions], place: int) -> np.ndarray:
     rows = [rated(run, 0) for run in runs]
     units = Units.of(rows[0], DRAWS)
     samples = [resampled(own, units, ndcg_k=(), full=False) for own in rows]
-    values = np.stack([found["auc"] for found in replicate(samples, units.num, draws=DRAWS, seed=0)])
-    chosen = np.random.default_rng([0, place]).integers(0, len(runs), values.shape)
+    return over_seeds(np.stack([found["auc"] for found in replicate(samples, units.num, draws=DRAWS, seed=0)]), place)
+
+
+def over_seeds(values: np.ndarray, place: int) -> np.ndarray:
+    """(seeds, draws) to (draws): averaged over seeds drawn with replacement; each `place` has draws of its own."""
+    seeds = len(values)
+    chosen = np.random.default_rng([0, place]).integers(0, seeds, values.shape)
     mean, drawn = values.mean(axis=0), np.take_along_axis(values, chosen, axis=0).mean(axis=0)
     # few seeds drawn with replacement vary less than seeds do: see hemix.evaluate.compare
-    return mean + (len(runs) / (len(runs) - 1)) ** 0.5 * (drawn - mean)
+    return mean + (seeds / (seeds - 1)) ** 0.5 * (drawn - mean)
 
 
 if __name__ == "__main__":

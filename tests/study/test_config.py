@@ -30,11 +30,25 @@ def test_a_cell_is_the_base_with_its_keys(tmp_path: Path) -> None:
 def test_a_grid_is_every_combination_by_name(tmp_path: Path) -> None:
     grid = {"model.embedding_dim": [4, 8], "train.table_optimizer": ["adam", "rowwise_adagrad"]}
     study = tiny(tmp_path, cells=None, grid=grid, baselines=[])
+    assert study.axis is None  # two keys
     assert [cell.name for cell in study.cells] == [
         *("embedding_dim=4, adam", "embedding_dim=4, rowwise_adagrad"),
         *("embedding_dim=8, adam", "embedding_dim=8, rowwise_adagrad"),
     ]
     assert study.cell("embedding_dim=8, adam").experiment.train.table_optimizer == "adam"
+
+
+@pytest.mark.parametrize(
+    ("grid", "axis"),
+    [
+        ({"model.embedding_dim": [4, 8]}, "model.embedding_dim"),
+        ({"model.embedding_dim": [4]}, None),
+        ({"train.table_optimizer": ["adam", "rowwise_adagrad"]}, None),
+        ({"train.deterministic": [True, False]}, None),
+    ],
+)
+def test_curves_are_drawn_over_one_key_of_numbers(tmp_path: Path, grid: dict[str, Any], axis: str | None) -> None:
+    assert tiny(tmp_path, cells=None, grid=grid, baselines=[]).axis == axis
 
 
 def test_cells_times_grid_and_stores(tmp_path: Path) -> None:

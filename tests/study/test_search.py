@@ -14,7 +14,7 @@ from hemix.search_space import Draw
 from hemix.study import worker
 from hemix.study.cells import Study
 from hemix.study.conduct import open_study
-from hemix.study.report import find, markdown
+from hemix.study.report import find, markdown, write_report
 from hemix.study.search import Trials, best_trial, draw
 from hemix.training.folder import RunFolder
 from study.studies import tiny, write_study
@@ -130,15 +130,47 @@ def test_a_cell_takes_the_settings_of_another(tmp_path: Path, store: str) -> Non
     assert "settings of narrow" in markdown(find(prepared.study, prepared.places))
 
 
+@pytest.mark.usefixtures("in_process")
+def test_one_point_of_a_grid_searches_for_all(tmp_path: Path, store: str) -> None:
+    """The point that `settings_of` names; its settings and no others are those of every point."""
+    cells = {"flat": {"settings_of": "flat/embedding_dim=8"}}
+    values = {"cells": cells, "grid": {"model.embedding_dim": [4, 8]}, "baselines": []}
+    prepared = open_study(
+        write_study(tmp_path / "in", search=SEARCH, seeds=[1], **values), tmp_path / "out", data=[store]
+    )
+    starts, failures = go(prepared)
+    assert failures == []
+    names = [f"flat/embedding_dim={dim}" for dim in (4, 8)]
+    assert [start for start in starts if "trial" in start] == [f"{names[1]}, trial {number}" for number in range(3)]
+    one, two = prepared.plans()
+    assert one.best == two.best is not None
+    settings = trials_of(prepared.study, names[1]).settings(two.best)
+    runs = {each.cell: each for each in prepared.entries() if each.split == "test"}
+    assert {name: run.config_hash for name, run in runs.items()} == {
+        plan.cell.name: plan.cell.having(settings).hash_without_seed for plan in (one, two)
+    }
+    assert [plan.cell.point for plan in (one, two)] == [{"model.embedding_dim": dim} for dim in (4, 8)]
+    assert prepared.study.axis == "model.embedding_dim"
+    write_report(find(prepared.study, prepared.places))
+    assert (prepared.places.out / "pictures" / "grid.png").is_file()
+    with pytest.raises(ConfigError, match="Unknown cell 'other'"):
+        tiny(tmp_path / "wrong", search=SEARCH, **{**values, "cells": {"flat": {"settings_of": "other"}}})
+
+
 @pytest.mark.parametrize(
     ("cells", "search", "message"),
     [
         ({"a": {"settings_of": "b"}, "b": {}}, None, "but the study has no search"),
-        ({"a": {"settings_of": "nowhere"}, "narrow": {}}, SEARCH, "'nowhere', which is no cell"),
+        (
+            {"a": {"settings_of": "nowhere"}, "narrow": {}},
+            SEARCH,
+            "Unknown cell 'nowhere'; available: a, ",
+        ),
+        ({"a": {"settings_of": "a"}, "narrow": {}}, SEARCH, "the settings of itself"),
         (
             {"a": {"settings_of": "b"}, "b": {"settings_of": "c"}, "c": {}},
             SEARCH,
-            "has those of another; name that one",
+            "'b' has the settings of another cell; name that one",
         ),
         (
             {"a": {"settings_of": "b", "search": SEARCH["space"]}, "b": {}},

@@ -1,6 +1,7 @@
 """The cells of a study: every combination that the file asks for, each as a whole and valid experiment."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ class Cell:
     root: Path
     """Where relative paths of its tables start, unless the command line says otherwise."""
     family: str
+    base: str = ""
+    """Its name without the point of the grid."""
+    point: Mapping[str, Any] = field(default_factory=dict)
+    """Its values of the grid, by key."""
     space: Mapping[str, Draw] = field(default_factory=dict)
     """Keys that random search draws; empty: nothing is searched."""
     settings_of: str | None = None
@@ -64,6 +69,15 @@ class Study:
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
 
+    @property
+    def axis(self) -> str | None:
+        """The key of the grid, where there is one alone and its values are numbers: what curves are drawn over."""
+        if len(self.config.grid) != 1:
+            return None
+        ((key, values),) = self.config.grid.items()
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        return key if numbers and len(values) > 1 else None
+
 
 def read_study(path: str | Path) -> Study:
     """Read a study file and resolve its cells.
@@ -73,14 +87,18 @@ def read_study(path: str | Path) -> Study:
     """
     path = Path(path)
     config = load_study(path)
-    cells = tuple(_resolve(config, path, name, cell) for name, cell in _expand(config))
+    cells = tuple(
+        dataclasses.replace(_resolve(config, path, name, cell), base=base, point=point)
+        for name, cell, base, point in _expand(config)
+    )
+    _check_borrowed(cells, path)
     _check_names(config, cells, path)
     _check_distinct(cells, path)
     return Study(path=path, config=config, cells=cells)
 
 
-def _expand(config: StudyConfig) -> Iterator[tuple[str, CellConfig]]:
-    """Every cell with every combination of the grid, by name."""
+def _expand(config: StudyConfig) -> Iterator[tuple[str, CellConfig, str, Mapping[str, Any]]]:
+    """Every cell with every combination of the grid: name, settings, name without the combination, combination."""
     bases = config.cells or {"": CellConfig()}
     names: dict[str, int] = {}
     for base, cell in bases.items():
@@ -90,9 +108,14 @@ def _expand(config: StudyConfig) -> Iterator[tuple[str, CellConfig]]:
             if name in names:
                 raise ConfigError(f"A name stands for one cell; the grid makes {name!r} twice. Keep each value once.")
             names[name] = 1
-            store = point.pop(STORE_AXIS, cell.store)
-            family = cell.family or base.partition("/")[0] or None
-            yield name, cell.model_copy(update={"set": {**cell.set, **point}, "store": store, "family": family})
+            keys = {key: value for key, value in point.items() if key != STORE_AXIS}
+            changed = {
+                "set": {**cell.set, **keys},
+                "store": point.get(STORE_AXIS, cell.store),
+                "family": cell.family or base.partition("/")[0] or None,
+                "settings_of": None if cell.settings_of == name else cell.settings_of,
+            }
+            yield name, cell.model_copy(update=changed), base, point
 
 
 def point_name(point: Mapping[str, Any]) -> str:
@@ -181,6 +204,19 @@ def _check_names(config: StudyConfig, cells: tuple[Cell, ...], path: Path) -> No
             _check_metric(metric, cell.experiment, f"{path}, metrics")
     if config.search is not None and not any(cell.space for cell in cells):
         raise ConfigError(f"{path}: a search needs keys to draw: give search.space, or `search` in a cell.")
+
+
+def _check_borrowed(cells: tuple[Cell, ...], path: Path) -> None:
+    """`settings_of` names a cell that searches for itself."""
+    known = {cell.name: cell for cell in cells}
+    for cell in cells:
+        lender, where = cell.settings_of, f"{path}, cell {cell.name!r}, settings_of"
+        if lender is None:
+            continue
+        if lender not in known:
+            raise _at(where, unknown_name("cell", lender, known))
+        if known[lender].settings_of is not None:
+            raise ConfigError(f"{where}: {lender!r} has the settings of another cell; name that one.")
 
 
 def _check_metric(metric: str, experiment: Experiment, where: str) -> None:

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from hemix.config import Config, parse_config
 from hemix.config_file import read_mapping
-from hemix.errors import suggestion
 from hemix.search_space import Draw
 
 STORE_AXIS = "store"
@@ -94,7 +93,9 @@ class CellConfig(Config):
     search: dict[str, Draw] = Field(default_factory=dict)
     """Keys that are drawn for this cell beside those of `search.space`."""
     settings_of: str | None = None
-    """Another cell, whose search is this one's: it has no trials and takes the settings that were found there."""
+    """Another cell, whose search is this one's: it has no trials and takes the settings that were found there.
+
+    Under a grid, one of its points (`DIN/max_length=100`): that one searches, and the others take its settings."""
     published: dict[str, float] = Field(default_factory=dict)
     """Figures of this system that others have published, by metric; a leaderboard shows them beside its own."""
 
@@ -190,21 +191,14 @@ class StudyConfig(Config):
                     )
 
     def _check_borrowed(self, name: str, cell: CellConfig) -> None:
-        """`settings_of` names a cell that searches for itself."""
-        lender = cell.settings_of
-        if lender is None:
-            return
-        if self.search is None or cell.search:
+        """Settings of another cell come from a search that is the only one. Whose they are: `cells.read_study`."""
+        if cell.settings_of == name:
+            raise ValueError(f"cell {name!r} takes the settings of itself; leave settings_of out")
+        if cell.settings_of is not None and (self.search is None or cell.search):
             what = "the study has no search" if self.search is None else "it has a `search` of its own"
-            raise ValueError(f"cell {name!r} takes the settings of {lender!r}, but {what}; take one of them out")
-        if self.grid:
-            raise ValueError(f"cell {name!r} has settings_of, and a grid makes several cells of one; write them out")
-        if lender not in self.cells:
             raise ValueError(
-                f"cell {name!r}: settings_of names {lender!r}, which is no cell.{suggestion(lender, self.cells)}"
+                f"cell {name!r} takes the settings of {cell.settings_of!r}, but {what}; take one of them out"
             )
-        if self.cells[lender].settings_of is not None:
-            raise ValueError(f"cell {name!r}: settings_of names {lender!r}, which has those of another; name that one")
 
 
 def load_study(path: str | Path) -> StudyConfig:

@@ -179,6 +179,37 @@ def costs(runs: Mapping[str, Sequence[Entry]], metric: str) -> bytes:
     return _png(15.0, max(4.2, 0.26 * len(order)), len(COSTS), draw)
 
 
+def over(key: str, runs: Mapping[str, Mapping[float, Sequence[Entry]]], metric: str, *, costs: bool) -> bytes:
+    """A metric over a number that a grid varies, and what a request costs there: a line for each system.
+
+    `runs`: test lines by system and value. Dots are seeds.
+    """
+    values = sorted({value for points in runs.values() for value in points})
+    drawn: dict[str, Callable[[Entry], float]] = {title_of(metric): lambda entry: entry.figures[metric]}
+    if costs:
+        drawn |= {name: of for name, of in COSTS.items() if name != "dense parameters"}
+
+    def draw(panels: "Sequence[Axes]") -> None:
+        for panel, (title, of) in zip(panels, drawn.items(), strict=True):
+            for number, (system, points) in enumerate(runs.items()):
+                colour = COLOURS[number % len(COLOURS)]
+                means = [(value, statistics.fmean(map(of, points[value]))) for value in values if value in points]
+                panel.plot(*zip(*means, strict=True), "o-", color=colour, markersize=4, linewidth=1.4, label=system)
+                if panel is panels[0]:
+                    seeds = [(value, of(entry)) for value, found in points.items() for entry in found]
+                    panel.plot(*zip(*seeds, strict=True), "o", color=colour, markersize=2.5, alpha=0.4)
+            panel.set(title=title, xlabel=key)
+            if values[0] > 0 and values[-1] >= 10 * values[0]:
+                panel.set_xscale("log")
+            panel.set_xticks(values, [f"{value:g}" for value in values])
+            panel.minorticks_off()
+            if panel is not panels[0]:
+                panel.set_yscale("log")
+        panels[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+    return _png(4.4 * len(drawn) + 1.6, 3.8, len(drawn), draw)
+
+
 def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Of (cost, gain) those that no cheaper or equally dear one reaches, by cost.
 

@@ -94,6 +94,13 @@ class Findings:
         if self.study.config.kind == "leaderboard":
             own = {cell.name: self.runs[cell.name] for cell in self.study.cells if cell.name in self.runs}
             found["costs"] = pictures.costs(own, metrics[0])
+        axis = self.study.axis
+        if axis is not None:
+            by_base: dict[str, dict[float, tuple[Entry, ...]]] = {}
+            for cell in self.study.cells:
+                if cell.name in self.runs:
+                    by_base.setdefault(cell.base, {})[cell.point[axis]] = self.runs[cell.name]
+            found["grid"] = pictures.over(axis, by_base, metrics[0], costs=self.study.config.measures_costs)
         if self.laws:
             by_family: dict[str, dict[str, tuple[Entry, ...]]] = {}
             for name, family in self.families.items():
