@@ -155,6 +155,7 @@ def draw(weights: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     """A panel for each taste, the system that finds most of all three on top."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from hemix.study.pictures import COLOURS, DPI, STYLE
 
@@ -170,6 +171,7 @@ def draw(weights: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
                 panel.plot(point[1 + number], height, "|", color=COLOURS[0], markersize=12, markeredgewidth=2)
             panel.set_title(f"{signal}: share found")
             panel.axvline(0, color="#9aa3af", linewidth=1)
+            panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.set_yticks(range(len(order)), order if panel is panels[0] else [""] * len(order))
         figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
 
