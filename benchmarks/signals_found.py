@@ -74,14 +74,16 @@ def true_parts(out: Path, city: Path, rows: Predictions) -> np.ndarray:
         store for store in map(Store.open, (out / "stores").iterdir()) if store.hash.startswith(rows.origin.store)
     ]
     view, keys = store.split("test"), Keys(store)
-    logged = {  # noqa: F841 -- read by name in the query
+    connection = duckdb.connect()
+    logged = {
         "row": np.arange(rows.num_rows),
         "poi": np.array(keys.items(view.items(np.arange(rows.num_rows)))),
         "user": np.array([keys.user_key(user) for user in rows.users]),
         "micros": rows.times,
     }
+    connection.register("logged", logged)
     columns = ", ".join(f"truth.{name}" for name in PARTS)
-    found = duckdb.connect().execute(
+    found = connection.execute(
         f"SELECT logged.row, {columns}, ln(shown.position) AS position FROM logged "
         "JOIN read_parquet(?) AS shown ON CAST(shown.poi AS VARCHAR) = logged.poi "
         "AND CAST(shown.user AS VARCHAR) = logged.user AND epoch_us(shown.time) = logged.micros "

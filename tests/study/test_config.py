@@ -138,7 +138,7 @@ def test_places_of_stores(tmp_path: Path) -> None:
     for given, message in (
         ([f"mian={tmp_path}"], "Unknown store 'mian'; available: main"),
         ([str(tmp_path), str(tmp_path)], "'main' is given twice"),
-        (["nowhere"], "there is nothing at nowhere"),
+        (["nowhere"], "nothing at nowhere. Name a store, or the folder that holds shown.csv, items.csv."),
     ):
         with pytest.raises(ConfigError, match=message):
             parse_places(study, given)

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hemix.config import Config, parse_config
 from hemix.config_file import read_mapping
+from hemix.errors import suggestion
 from hemix.search_space import Draw
 
 STORE_AXIS = "store"

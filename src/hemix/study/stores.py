@@ -32,9 +32,19 @@ def parse_places(study: Study, given: Sequence[str]) -> dict[str, Path]:
         if name in places:
             raise ConfigError(f"--data gives each store once; {name!r} is given twice.")
         if not Path(place).exists():
-            raise ConfigError(f"--data {text}: there is nothing at {place}.")
+            raise ConfigError(
+                f"--data {text}: there is nothing at {place}. Name a store, or the folder that holds "
+                f"{', '.join(_raw_files(study, name))}."
+            )
         places[name] = Path(place)
     return places
+
+
+def _raw_files(study: Study, store: str) -> list[str]:
+    """The files that the tables of a store are read from, each once."""
+    tables = [table for cell in study.cells if cell.store == store for table in cell.experiment.data.tables.values()]
+    paths = [path for table in tables for path in ([table.path] if isinstance(table.path, str) else table.path or [])]
+    return list(dict.fromkeys(paths))
 
 
 def open_stores(
