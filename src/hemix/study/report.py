@@ -99,7 +99,7 @@ class Findings:
             by_base: dict[str, dict[float, tuple[Entry, ...]]] = {}
             for cell in self.study.cells:
                 if cell.name in self.runs:
-                    by_base.setdefault(cell.base, {})[cell.point[axis]] = self.runs[cell.name]
+                    by_base.setdefault(cell.base, {})[float(cell.point[axis])] = self.runs[cell.name]
             found["grid"] = pictures.over(axis, by_base, metrics[0], costs=self.study.config.measures_costs)
         if self.laws:
             by_family: dict[str, dict[str, tuple[Entry, ...]]] = {}
