@@ -153,8 +153,9 @@ def test_one_point_of_a_grid_searches_for_all(tmp_path: Path, store: str) -> Non
     assert prepared.study.axis == "model.embedding_dim"
     write_report(find(prepared.study, prepared.places))
     assert (prepared.places.out / "pictures" / "grid.png").is_file()
-    with pytest.raises(ConfigError, match="Unknown cell 'other'"):
-        tiny(tmp_path / "wrong", search=SEARCH, **{**values, "cells": {"flat": {"settings_of": "other"}}})
+    for wrong in ("other", "flat"):  # of a grid, a cell is no point
+        with pytest.raises(ConfigError, match=f"Unknown cell '{wrong}'; available: flat/embedding_dim=4, "):
+            tiny(tmp_path / wrong, search=SEARCH, **{**values, "cells": {"flat": {"settings_of": wrong}}})
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class StudyConfig(Config):
 
     def _check_borrowed(self, name: str, cell: CellConfig) -> None:
         """Settings of another cell come from a search that is the only one. Whose they are: `cells.read_study`."""
-        if cell.settings_of == name:
+        if cell.settings_of == name and not self.grid:
             raise ValueError(f"cell {name!r} takes the settings of itself; leave settings_of out")
         if cell.settings_of is not None and (self.search is None or cell.search):
             what = "the study has no search" if self.search is None else "it has a `search` of its own"

@@ -98,9 +98,11 @@ class Findings:
         if axis is not None:
             by_base: dict[str, dict[float, tuple[Entry, ...]]] = {}
             for cell in self.study.cells:
-                if cell.name in self.runs:
-                    by_base.setdefault(cell.base, {})[float(cell.point[axis])] = self.runs[cell.name]
-            found["grid"] = pictures.over(axis, by_base, metrics[0], costs=self.study.config.measures_costs)
+                entries = self.runs.get(cell.name, ())
+                if entries and all(metrics[0] in entry.figures for entry in entries):
+                    by_base.setdefault(cell.base, {})[float(cell.point[axis])] = entries
+            if by_base:
+                found["grid"] = pictures.over(axis, by_base, metrics[0], costs=self.study.config.measures_costs)
         if self.laws:
             by_family: dict[str, dict[str, tuple[Entry, ...]]] = {}
             for name, family in self.families.items():
