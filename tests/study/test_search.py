@@ -130,6 +130,7 @@ def test_a_cell_takes_the_settings_of_another(tmp_path: Path, store: str) -> Non
     assert "settings of narrow" in markdown(find(prepared.study, prepared.places))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_one_point_of_a_grid_searches_for_all(tmp_path: Path, store: str) -> None:
     """The point that `settings_of` names; its settings and no others are those of every point."""

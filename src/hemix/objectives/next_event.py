@@ -5,8 +5,9 @@ total = log loss + alpha L_aux
 L_aux = - 1/N sum_i sum_t [log s(<h_t, e_(t+1)>) + log(1 - s(<h_t, ê_(t+1)>))]      for each history; s: logistic
 
 h_t: what the model knows after event t of request i (`Sequential`); e: fields of an event that the candidate has too;
-ê: those of an event of another request of the batch. N: requests with at least two events. A head takes the place of
-the inner product, or a linear map stands before it where widths differ; heads are never exported.
+ê: those of an event of another request of the batch. N: pairs of an event and the next one, as in the released code,
+or the paper's: requests with at least two events. A head takes the place of the inner product, or a linear map stands
+before it where widths differ; heads are never exported.
 
 Filled gaps and differences: docs/models/dien.md.
 """
@@ -43,9 +44,9 @@ class NextEventConfig(Config):
     """Alpha: of the auxiliary loss."""
     auxiliary_head: Literal["inner", "mlp"] = "inner"
     """How a state is compared with an event: the paper's inner product, or the released code's network."""
-    average: Literal["histories", "events"] = "histories"
-    """A mean over histories of sums over their events (the paper's), or a mean over all events (the released code's),
-    which does not grow with the length of the histories."""
+    average: Literal["histories", "events"] = "events"
+    """A mean over all events (the released code's), or the paper's over histories of sums over their events, which
+    grows with the length of the histories until it outweighs the click."""
 
 
 class NextEvent(nn.Module):
