@@ -15,6 +15,7 @@ from hemix.models.longer import LONGER, LONGERConfig
 from hemix.models.longer.block import CausalBlock, visible_behind
 from hemix.models.longer.token_merge import TokenMerge
 from hemix.models.refined import Refined
+from hemix.nn.cached_attention import KVCache
 from hemix.nn.ragged import Ragged
 from hemix.ranker import Ranker, build_ranker, count_parameters
 from hemix.refine.drm import DRMConfig
@@ -171,7 +172,7 @@ def test_a_token_of_the_candidate_sees_those_behind_it() -> None:
     ranker, model = model_of()
     batch = batch_of()
     state, ragged = ranker.encode(batch.requests), Ragged(batch.offsets, batch.num_rows)
-    kept = state["keys.0"], state["values.0"], state["attended.0"], ragged
+    kept = KVCache(keys=state["keys.0"], values=state["values.0"], attended=state["attended.0"]), ragged
     x = torch.randn(sum(COUNTS), 2, 8, dtype=torch.float64)
     before = model.blocks[0].ask(x, *kept)
     for token, seen_by in ((0, [True, False]), (1, [True, True])):

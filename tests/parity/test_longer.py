@@ -6,6 +6,7 @@ import pytest
 
 from factories import make_inputs
 from hemix.models.longer import LONGERConfig
+from hemix.nn import cached_attention
 from parity import naive_longer
 from parity.check import MARKED, assert_parity, batch_of, perturbed
 
@@ -42,6 +43,16 @@ CONFIGS = {
 def test_batches(batch: str) -> None:
     inputs, config = make_inputs(), LONGERConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)
+    assert_parity(ranker, rows, lambda parameters: naive_longer.score(parameters, config, inputs, rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [1, 2 * 3 * 12 * 2])
+def test_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One candidate at a time, and a few."""
+    monkeypatch.setattr(cached_attention, "CHUNK", chunk)
+    inputs, config = make_inputs(plain=True, num_tasks=1), LONGERConfig(**SMALL)
+    ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
     assert_parity(ranker, rows, lambda parameters: naive_longer.score(parameters, config, inputs, rows))
 
 

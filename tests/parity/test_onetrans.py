@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from factories import make_inputs
-from hemix.models.onetrans import OneTransConfig, attention, model
+from hemix.models.onetrans import OneTransConfig, model
+from hemix.nn import cached_attention
 from parity import naive_onetrans
 from parity.check import MARKED, assert_parity, batch_of, perturbed
 
@@ -55,7 +56,7 @@ def test_settings(name: str) -> None:
 @pytest.mark.parametrize("chunk", [1, 2 * 3 * 21 * 2, 2 * 3 * 21 * 7])
 def test_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One candidate at a time, a few candidates, a few requests; and one request at a time."""
-    monkeypatch.setattr(attention, "CHUNK", chunk)
+    monkeypatch.setattr(cached_attention, "CHUNK", chunk)
     monkeypatch.setattr(model, "CHUNK", chunk)
     inputs, config = make_inputs(plain=True, num_tasks=1), OneTransConfig(**SMALL)
     ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")

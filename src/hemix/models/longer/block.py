@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemix.nn.attention import split_heads
+from hemix.nn.cached_attention import KVCache, attend, cached_weights
 from hemix.nn.cost import products
 from hemix.nn.mixing import SMALL_STD
 from hemix.nn.ragged import Ragged
@@ -52,45 +53,28 @@ class CausalBlock(nn.Module):
         x = x + self.output(found.transpose(1, 2).flatten(2))
         return x + self.feed(x)
 
-    def ask(
-        self,
-        x: Float[Tensor, "N M D"],
-        keys: Float[Tensor, "R H S d"],
-        values: Float[Tensor, "R H S d"],
-        attended: Bool[Tensor, "R S"],
-        ragged: Ragged,
-    ) -> Float[Tensor, "N M D"]:
-        """What attention adds to the tokens of each candidate, which stand in front of those of its request.
-
-        One softmax over both, without copies of the request's keys and values for each candidate.
-        """
-        return self.output(ragged.map(_mixed, self._own(x), keys, values, attended))
+    def ask(self, x: Float[Tensor, "N M D"], cache: KVCache, ragged: Ragged) -> Float[Tensor, "N M D"]:
+        """What attention adds to the tokens of each candidate, which stand in front of those of its request."""
+        return self.output(attend(*self._own(x), cache, ragged))
 
     def feed(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N M D"]:
         """What the FFN adds."""
         return self.ffn(self.ffn_norm(x))
 
-    def look(
-        self, x: Float[Tensor, "N M D"], keys: Float[Tensor, "R H S d"], attended: Bool[Tensor, "R S"], ragged: Ragged
-    ) -> Float[Tensor, "N M H S"]:
+    def look(self, x: Float[Tensor, "N M D"], cache: KVCache, ragged: Ragged) -> Float[Tensor, "N M H S"]:
         """How much the tokens of each candidate look at each token of its request, in `ask`."""
-
-        def look(rows: Tensor, keys: Tensor, attended: Tensor) -> Tensor:
-            _, shared = _weights(rows, keys, attended)
-            return shared.unflatten(2, (rows.shape[1], -1)).permute(0, 2, 3, 1, 4)
-
-        return ragged.map(look, self._own(x), keys, attended)
+        return cached_weights(*self._own(x), cache, ragged)
 
     def answers(self, weights: Float[Tensor, "N M H S"], values: Float[Tensor, "N H S d"]) -> Float[Tensor, "N M D"]:
         """The share of some keys in what attention adds: it is linear in the weights. The bias is nobody's share."""
         heads = torch.einsum("nmhs,nhsd->nmhd", weights, values)
         return F.linear(heads.flatten(2), self.output.weight)
 
-    def _own(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N 3 H M d"]:
-        """Queries, keys and values of the candidates' tokens."""
+    def _own(self, x: Float[Tensor, "N M D"]) -> tuple[Float[Tensor, "N 3 M D"], Bool[Tensor, "M M"]]:
+        """Queries, keys and values of the candidates' tokens, and which of these each sees."""
         normed = self.attention_norm(x)
-        maps = (self.query, self.key, self.value)
-        return torch.stack([split_heads(part(normed), self.num_heads) for part in maps], dim=1)
+        rows = torch.stack([part(normed) for part in (self.query, self.key, self.value)], dim=1)
+        return rows, torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu()
 
     def key_cost(self, tokens: int) -> int:
         """Multiply-adds for keys and values: 2 D^2 per token."""
@@ -108,30 +92,3 @@ def visible_behind(attended: Bool[Tensor, "R S"], num_queries: int) -> Bool[Tens
     behind = torch.ones(shape, dtype=torch.bool, device=attended.device).triu()
     itself = torch.eye(*shape, dtype=torch.bool, device=attended.device)
     return attended[:, None] & behind | itself
-
-
-def _mixed(
-    rows: Float[Tensor, "B C 3 H M d"],
-    keys: Float[Tensor, "B H S d"],
-    values: Float[Tensor, "B H S d"],
-    attended: Bool[Tensor, "B S"],
-) -> Float[Tensor, "B C M D"]:
-    """Weighted values of the candidates' own tokens and of their request's."""
-    own, shared = _weights(rows, keys, attended)
-    found = (shared @ values).unflatten(2, (rows.shape[1], -1)).transpose(1, 2) + own @ rows[:, :, 2]
-    return found.transpose(2, 3).flatten(3)
-
-
-def _weights(
-    rows: Float[Tensor, "B C 3 H M d"], keys: Float[Tensor, "B H S d"], attended: Bool[Tensor, "B S"]
-) -> tuple[Float[Tensor, "B C H M M"], Float[Tensor, "B H Q S"]]:
-    """The softmax of each query, cut into its share over the own tokens and over the request's; Q = C M."""
-    num_candidates, num_own = rows.shape[1], rows.shape[4]
-    queries = rows[:, :, 0] * keys.shape[3] ** -0.5
-    before = torch.ones(num_own, num_own, dtype=torch.bool, device=rows.device).tril(-1)
-    own = (queries @ rows[:, :, 1].transpose(3, 4)).masked_fill(before, -torch.inf)
-    shared = queries.transpose(1, 2).flatten(2, 3) @ keys.transpose(2, 3)
-    shared = shared.masked_fill(~attended[:, None, None], -torch.inf)
-    weights = torch.cat([own.transpose(1, 2).flatten(2, 3), shared], dim=3).softmax(dim=3)
-    own, shared = weights.split([num_own, keys.shape[2]], dim=3)
-    return own.unflatten(2, (num_candidates, -1)).transpose(1, 2), shared

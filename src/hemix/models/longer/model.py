@@ -12,6 +12,7 @@ from hemix.models.histories import oldest_first
 from hemix.models.longer.block import CausalBlock, visible_behind
 from hemix.models.longer.config import LONGERConfig
 from hemix.models.longer.token_merge import TokenMerge
+from hemix.nn.cached_attention import KVCache
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
 from hemix.nn.mixing import SMALL_STD
@@ -122,8 +123,7 @@ class LONGER(nn.Module):
         """Of attention and FFN of each layer, to the tokens of the candidates."""
         x, found = self._candidate_tokens(state, candidate, ragged), []
         for place, block in enumerate(self._blocks):
-            keys, values = state[f"keys.{place}"], state[f"values.{place}"]
-            added = block.ask(x, keys, values, state[f"attended.{place}"], ragged)
+            added = block.ask(x, _cache(state, place), ragged)
             found.append(Update(name=f"block {place + 1} attention", stream=x, added=added))
             x = x + added
             added = block.feed(x)
@@ -140,9 +140,7 @@ class LONGER(nn.Module):
         ages = self._ages(state)
         num_groups = self.merging.num_groups(sum(age.shape[1] for age in ages.values()))
         block, size = self._blocks[0], self.config.merge_size
-        weights = block.look(
-            self._candidate_tokens(state, candidate, ragged), state["keys.0"], state["attended.0"], ragged
-        )
+        weights = block.look(self._candidate_tokens(state, candidate, ragged), _cache(state, 0), ragged)
         weights = weights[..., weights.shape[3] - num_groups :]
         values = state["values.0"][:, :, state["values.0"].shape[2] - num_groups :]
         answers = block.answers(weights, ragged.spread(values))
@@ -196,3 +194,8 @@ class LONGER(nn.Module):
             num_tokens = num_queries
         layers = Cost(per_request=per_request, per_candidate=per_candidate)
         return layers + self.candidate_globals.cost() + self.first.cost()
+
+
+def _cache(state: State, place: int) -> KVCache:
+    """What a layer keeps of each request."""
+    return KVCache(keys=state[f"keys.{place}"], values=state[f"values.{place}"], attended=state[f"attended.{place}"])

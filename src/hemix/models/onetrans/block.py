@@ -5,9 +5,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hemix.models.onetrans.attention import EventCache, attend, event_weights
 from hemix.models.onetrans.config import OneTransConfig
 from hemix.nn.attention import split_heads
+from hemix.nn.cached_attention import KVCache, attend, cached_weights
 from hemix.nn.cost import Cost
 from hemix.nn.grouped_linear import GroupedLinear
 from hemix.nn.mixing import SMALL_STD
@@ -103,20 +103,20 @@ class OneTransBlock(nn.Module):
         x = x + self.output(found.transpose(1, 2).flatten(2))
         return keys, values, x + self.ffn.of_events(self.ffn_norm(x))
 
-    def forward(self, x: Float[Tensor, "N M D"], cache: EventCache, ragged: Ragged) -> Float[Tensor, "N M D"]:
+    def forward(self, x: Float[Tensor, "N M D"], cache: KVCache, ragged: Ragged) -> Float[Tensor, "N M D"]:
         """The feature tokens of each candidate after the block."""
         for added in self.parts(x, cache, ragged).values():
             x = x + added
         return x
 
-    def parts(self, x: Float[Tensor, "N M D"], cache: EventCache, ragged: Ragged) -> dict[str, Float[Tensor, "N M D"]]:
+    def parts(self, x: Float[Tensor, "N M D"], cache: KVCache, ragged: Ragged) -> dict[str, Float[Tensor, "N M D"]]:
         """What attention and FFN add to the feature tokens, in this order."""
-        attention = self.output(attend(self._asked(x), cache, self.visible, ragged))
+        attention = self.output(attend(self._asked(x), self.visible, cache, ragged))
         return {"attention": attention, "ffn": self.ffn.of_tokens(self.ffn_norm(x + attention))}
 
-    def event_weights(self, x: Float[Tensor, "N M D"], cache: EventCache, ragged: Ragged) -> Float[Tensor, "N M H T"]:
+    def event_weights(self, x: Float[Tensor, "N M D"], cache: KVCache, ragged: Ragged) -> Float[Tensor, "N M H T"]:
         """How much each feature token looks at each event."""
-        return event_weights(self._asked(x), cache, self.visible, ragged)
+        return cached_weights(self._asked(x), self.visible, cache, ragged)
 
     def _asked(self, x: Float[Tensor, "N M D"]) -> Float[Tensor, "N 3 M D"]:
         """Queries, keys and values of the feature tokens."""

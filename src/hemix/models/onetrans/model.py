@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from hemix.batch import Inputs
 from hemix.models.backbone import AttentionMap, Update
 from hemix.models.histories import oldest_first, prefixed, under
-from hemix.models.onetrans.attention import EventCache
 from hemix.models.onetrans.block import OneTransBlock
 from hemix.models.onetrans.config import OneTransConfig
+from hemix.nn.cached_attention import KVCache
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layout, Layouts, State
 from hemix.nn.mixing import SMALL_STD
@@ -102,9 +102,9 @@ class OneTrans(nn.Module):
             state |= {f"keys.{place}": keys, f"values.{place}": values}
         return state
 
-    def _cache(self, state: State, place: int) -> EventCache:
+    def _cache(self, state: State, place: int) -> KVCache:
         keys, values = state[f"keys.{place}"], state[f"values.{place}"]
-        return EventCache(keys=keys, values=values, attended=state["attended"][:, : keys.shape[2]])
+        return KVCache(keys=keys, values=values, attended=state["attended"][:, : keys.shape[2]])
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
         x = self.tokens(state, candidate, ragged)
