@@ -26,7 +26,7 @@ test: .venv.stamp  ## Run the fast tests (under four minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 test-slow: .venv.stamp  ## Run the tests marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n auto
 
 lint: .venv.stamp  ## Check style and types
 	$(BIN)/ruff check .
