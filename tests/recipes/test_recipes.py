@@ -165,6 +165,7 @@ def test_foursquare_without_statistics_has_no_counts():
     assert {feature.kind for feature in foursquare(statistics=False).data.features.pair} == {"distance"}
 
 
+@pytest.mark.slow
 def test_foursquare_on_the_joined_copy(real_data, tmp_path):
     folder = real_data / "foursquare-nyc"
     if not (folder / "pois.csv").exists():

@@ -146,6 +146,7 @@ PRUNED: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_trial_that_falls_behind_is_stopped_and_never_chosen(tmp_path: Path, store: str) -> None:
     path = write_study(
@@ -172,8 +173,9 @@ def test_a_trial_that_falls_behind_is_stopped_and_never_chosen(tmp_path: Path, s
     assert "Optuna (random search after 3 random trials, 3 at once, median pruning) on 50% of the users" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("stop_after", [pytest.param(1, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("stop_after", [1, 5])
 def test_a_study_that_is_taken_up_again_does_the_same_trials(tmp_path: Path, store: str, stop_after: int) -> None:
     """The ledger is cut after some lines: what comes after them is done again, and comes to the same."""
     search = {**SEARCH, "trials": 6}

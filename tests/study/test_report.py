@@ -131,6 +131,7 @@ def test_what_is_missing_is_said(done: Prepared, tmp_path: Path) -> None:
         find(done.study, done.places)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_scaling_study(tmp_path: Path, store: str) -> None:
     grid = {"model.top_hidden": [[4], [8], [16], [32]]}
@@ -157,6 +158,7 @@ def test_a_scaling_study(tmp_path: Path, store: str) -> None:
     assert (prepared.places.out / "pictures" / "scaling-ne.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_leaderboard(tmp_path: Path, store: str) -> None:
     """The best on top, with its costs; what was run before it was one is taken from its run, not trained again."""
