@@ -1,5 +1,8 @@
 """Workers as processes: killed, interrupted, orphaned; what they have done is kept and taken up again."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,9 @@ from hemix.study import runner
 from hemix.study.conduct import Prepared, conduct, open_study
 from hemix.study.plan import Job
 from hemix.study.runner import Failure, Process
+from hemix.study.worker import Task
 from hemix.training.folder import RunFolder
+from run.clicks import experiment
 from study.studies import write_study
 from study.test_conduct import Watched, go, of
 
@@ -87,6 +92,25 @@ def test_an_interrupt_stops_all_and_keeps_what_they_did(
     _, failures = go(prepared, slots=2)
     assert failures == []
     assert len(of(prepared.entries(), "test")) == 2
+
+
+def test_an_interrupted_worker_says_so_wherever_it_was(tmp_path: Path, store: str) -> None:
+    """Within a string that `exec` runs, too, as dataclasses do while a library is imported: a duckdb that waits."""
+    task = Task(experiment=experiment(), store=store, run=str(tmp_path / "run"), split="test")
+    (tmp_path / "task.json").write_text(task.model_dump_json(), encoding="utf-8")
+    (tmp_path / "duckdb.py").write_text('exec("print(flush=True)\\nwhile True: pass")', encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "hemix.study.worker", str(tmp_path / "task.json")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "\n"
+        _, errors = worker.communicate()
+    assert (worker.returncode, errors) == (130, "Stopped.\n")
 
 
 def test_a_worker_saves_and_stops_when_its_parent_dies(

@@ -145,4 +145,10 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    if status == INTERRUPTED:
+        # CPython ends by SIGINT where an interrupt went through a string that `exec` ran, although it was caught
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
