@@ -16,7 +16,7 @@ from hemix.evaluate.slices import parts as cut
 from hemix.run.compare import compare
 from hemix.study.conduct import Places, Prepared, open_study
 from hemix.study.page import table_html
-from hemix.study.pictures import frontier
+from hemix.study.pictures import curves, frontier
 from hemix.study.report import fill_page, find, markdown, write_report
 from study.studies import tiny, write_study
 from study.test_conduct import go
@@ -25,7 +25,7 @@ from study.test_conduct import go
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, store: str, in_process: None) -> Prepared:
     folder = tmp_path_factory.mktemp("study")
-    prepared = open_study(write_study(folder / "in"), folder / "out", data=[store])
+    prepared = open_study(write_study(folder / "in", train={"epochs": 2}), folder / "out", data=[store])
     go(prepared)
     return prepared
 
@@ -74,6 +74,13 @@ def test_files_pictures_and_pages(done: Prepared) -> None:
     document.write_text("nothing\n")
     with pytest.raises(ConfigError, match="Unknown table mark 'tiny'"):
         fill_page(found, document)
+
+
+def test_one_validation_is_no_curve() -> None:
+    once = [{"kind": "train", "rows": 5, "loss": 0.7}, {"kind": "valid", "rows": 10, "auc": 0.6}]
+    assert curves({"a": [once], "b": [once, once]}, "auc") is None
+    twice = [*once, {"kind": "valid", "rows": 20, "auc": 0.7}]
+    assert (curves({"a": [once], "b": [once, twice]}, "auc") or b"").startswith(b"\x89PNG")
 
 
 def test_without_the_runs_the_kept_differences_are_shown(done: Prepared, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def cells(runs: Mapping[str, Sequence[Entry]], metrics: Sequence[str]) -> bytes:
 def curves(lines: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], metric: str) -> bytes | None:
     """Validation of each cell over rows trained: thin lines for seeds, a thick one for their mean where they agree.
 
-    `lines`: for each cell, for each seed, the lines of metrics.jsonl. None if nothing was validated.
+    `lines`: for each cell, for each seed, the lines of metrics.jsonl. None if nothing was validated twice.
     """
     known = {
         name: [
@@ -99,7 +99,7 @@ def curves(lines: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], metric: s
     }
     known = {name: [run for run in runs if run] for name, runs in known.items()}
     known = {name: runs for name, runs in known.items() if runs}
-    if not known:
+    if not any(len(run) > 1 for runs in known.values() for run in runs):
         return None
 
     def draw(panels: "Sequence[Axes]") -> None:
