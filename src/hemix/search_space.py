@@ -16,7 +16,7 @@ class Draw(Config):
     """How a search draws one key: exactly one of these."""
 
     choice: tuple[Any, ...] | None = Field(default=None, min_length=1)
-    """One of these values."""
+    """One of these values, each given once; 1 and true are equal."""
     uniform: tuple[float, float] | None = None
     log_uniform: tuple[float, float] | None = None
     """Uniform in the logarithm; for rates."""
@@ -30,6 +30,9 @@ class Draw(Config):
             raise ValueError(f"a draw is exactly one of {', '.join(type(self).model_fields)}; got {len(given)}")
         name, value = next(iter(given.items()))
         if name == "choice":
+            twice = [each for place, each in enumerate(value) if each in value[:place]]
+            if twice:
+                raise ValueError(f"each value of a choice may stand once; {twice[0]!r} equals one before it")
             return self
         low, high = value
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -37,6 +40,17 @@ class Draw(Config):
         if name == "log_uniform" and low <= 0:
             raise ValueError(f"log_uniform needs ends above 0, got {low}")
         return self
+
+    def settled(self, value: float) -> float:
+        """A number that was drawn, with six digits, so that a file can hold it, and still within the ends.
+
+        >>> Draw(uniform=(0.0, 0.12345649)).settled(0.123456489)
+        0.123456
+        >>> Draw(uniform=(0.0, 0.12345659)).settled(0.123456589)
+        0.12345659
+        """
+        low, high = self.uniform or self.log_uniform or (-math.inf, math.inf)
+        return min(max(float(f"{value:.6g}"), low), high)
 
     def __str__(self) -> str:
         """For people.

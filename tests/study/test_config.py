@@ -106,6 +106,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"search": {"trials": 2}}, r"a search needs keys to draw"),
     ({"search": {"trials": 2, "space": {"train.epochs": {"uniform": [2, 1]}}}}, r"two ends in rising order"),
     ({"search": {"trials": 2, "space": {"train.epochs": {}}}}, r"a draw is exactly one of choice, uniform"),
+    ({"search": {"trials": 2, "space": {"train.epochs": {"choice": [0, 1, True]}}}}, "True equals one before it"),
     ({"search": {"trials": 2, "space": {"train.epochs": {"log_uniform": [0, 1]}}}}, r"ends above 0"),
     ({"search": {"trials": 2, "space": {"train.lr": {"choice": [1]}}}}, r"cell 'narrow': unknown key 'train\.lr'"),
     ({"search": {"trials": 2, "space": {"data.timezone": {"choice": ["UTC"]}}}}, r"draws 'data\.timezone'"),

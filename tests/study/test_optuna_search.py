@@ -210,6 +210,54 @@ def test_a_section_that_would_do_nothing_is_refused(tmp_path: Path, optuna: dict
         tiny(tmp_path, search={**SEARCH, "optuna": optuna})
 
 
+def test_a_pruner_without_a_validation_to_prune_after_is_refused(tmp_path: Path, store: str) -> None:
+    def opened(folder: Path, *, epochs: int, train: dict[str, Any] | None = None, **optuna: Any) -> None:
+        search = {**PRUNED, "epochs": epochs, "optuna": {**PRUNED["optuna"], **optuna}}
+        open_study(write_study(folder / "in", search=search, train=train), folder / "out", data=[store])
+
+    with pytest.raises(ConfigError, match=r"cell 'narrow' have 1 in all.*search\.epochs to 2 or more"):
+        opened(tmp_path / "a", epochs=1)
+    with pytest.raises(ConfigError, match=r"the first 1 .* have 2 in all.*search\.epochs to 3 or more"):
+        opened(tmp_path / "b", epochs=2, warm_up=1)
+    opened(tmp_path / "c", epochs=2)
+    opened(tmp_path / "d", epochs=1, train={"validate_every": 2})
+
+
+HEADS: dict[str, Any] = {
+    "trials": 6,
+    "users": 0.5,
+    "space": {"model.embedding_dim": {"integer": [1, 8]}, "model.num_heads": {"choice": [1, 4]}},
+}
+HIFORMER: dict[str, Any] = {"set": {"model": {"name": "hiformer", "embedding_dim": 4, "num_heads": 1, "num_layers": 1}}}
+
+
+def test_settings_that_no_model_can_have_are_proposed_again_and_the_report_finds_the_same(
+    tmp_path: Path, store: str, in_process: None
+) -> None:
+    """Widths that the heads do not divide: a valid experiment, but no model of this data."""
+    search = {**HEADS, "seed": 0, "optuna": {"startup": 1, "at_once": 1}}
+    path = write_study(tmp_path / "in", search=search, seeds=[1], cells={"h": HIFORMER}, baselines=[])
+    prepared = open_study(path, tmp_path / "out", data=[store])
+    assert go(prepared)[1] == []
+    trials = [each for each in prepared.entries() if each.trial is not None]
+    asked = trials_of(prepared.study, "h")
+    lines = {each.config_hash: each for each in trials}
+    blind = asked.known(lambda each: lines.get(each.hash_without_seed))
+    assert any(each.experiment.hash_without_seed not in lines for each in blind), "every proposal could be built"
+    assert "| h | 6 | 0 |" in markdown(find(prepared.study, prepared.places))
+
+
+def test_random_trials_that_cannot_be_built_are_refused_before_training(tmp_path: Path, store: str) -> None:
+    path = write_study(tmp_path / "in", search=HEADS, cells={"h": HIFORMER}, baselines=[])
+    with pytest.raises(
+        ConfigError, match=r"cell 'h', trial \d \(model\.embedding_dim \d, model\.num_heads 4\): .*must be"
+    ):
+        open_study(path, tmp_path / "out", data=[store])
+    cells = {"d": {"set": {"model": {"name": "dcnv2"}, "objective": {"name": "next_event"}}}}
+    with pytest.raises(ConfigError, match=r"^cell 'd': .*next_event"):
+        open_study(write_study(tmp_path / "next", cells=cells, baselines=[]), tmp_path / "other", data=[store])
+
+
 def test_without_optuna_the_error_says_what_to_install(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

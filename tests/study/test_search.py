@@ -43,6 +43,8 @@ def test_draws_stay_within_their_ends() -> None:
     assert abs(np.median(np.log10(rates)) + 2.5) < 0.2
     assert set(whole) == {1, 2, 3}
     assert {draw(Draw(choice=("a", None)), random) for _ in range(50)} == {"a", None}
+    narrow = Draw(uniform=(0.1234564, 0.1234566))  # six digits are more than there are in between
+    assert {draw(narrow, random) for _ in range(50)} == {0.1234564, 0.1234566}
 
 
 def test_cells_draw_the_same_values_for_the_same_key(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hemix.batch import Inputs
 from hemix.data.store import Store
 from hemix.errors import ConfigError, RunError
 from hemix.experiment import Experiment
@@ -17,7 +18,7 @@ from hemix.study.costs import Price, Speeds, price
 from hemix.study.optuna_search import require_optuna
 from hemix.study.plan import CellPlan, Job, jobs_of, key_of, plan
 from hemix.study.runner import Failure, Runner, Watcher
-from hemix.study.search import Trials, check_trials
+from hemix.study.search import Trials, check_built, check_trials, frozen
 from hemix.study.stores import open_stores, parse_places
 from hemix.study.worker import lines_of
 
@@ -98,7 +99,18 @@ def check_search(study: Study) -> None:
 
 
 def check_cells(study: Study, stores: Mapping[str, Store], slots: int) -> None:
-    """Raises ConfigError for a cell that does not fit into memory, or whose search has nothing to be judged by."""
+    """Raises ConfigError for a cell, or one of its random trials, whose model or objective its data does not allow; for
+    cells that do not fit into memory, and for one whose search has nothing to be judged by.
+    """
+    for cell in study.cells:
+        inputs = stores[cell.name].inputs
+        _check_built(f"cell {cell.name!r}", cell.experiment, inputs)
+        if study.config.search is not None and cell.space:
+            trials = Trials(cell=cell, search=study.config.search)
+            for number in trials.drawn:
+                trial = trials.random(number)
+                where = f"cell {cell.name!r}, trial {number} ({frozen(trial.settings)})"
+                _check_built(where, trial.experiment, inputs)
     needed = sorted((_needed(cell.experiment, stores[cell.name]) for cell in study.cells), reverse=True)
     available, together = available_memory(), sum(needed[:slots])
     if available is not None and together > available:
@@ -112,6 +124,13 @@ def check_cells(study: Study, stores: Mapping[str, Store], slots: int) -> None:
                 f"Trials are judged on the validation split, and that of cell {cell.name!r} is empty. "
                 "Change data.split."
             )
+
+
+def _check_built(where: str, experiment: Experiment, inputs: Inputs) -> None:
+    try:
+        check_built(experiment, inputs)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _needed(experiment: Experiment, store: Store) -> int:

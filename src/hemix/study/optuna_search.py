@@ -150,13 +150,10 @@ def _distribution(how: Draw, optuna: ModuleType) -> "BaseDistribution":
 
 
 def _value(how: Draw, drawn: Any) -> Any:
-    """What a key is set to; numbers have six digits, so that a file can hold them."""
+    """What a key is set to."""
     if how.choice is not None:
         return how.choice[drawn]
-    if how.integer is not None:
-        return drawn
-    low, high = how.uniform or how.log_uniform or (0.0, 1.0)
-    return min(max(float(f"{drawn:.6g}"), low), high)
+    return drawn if how.integer is not None else how.settled(drawn)
 
 
 def _told(

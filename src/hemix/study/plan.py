@@ -11,7 +11,7 @@ from hemix.experiment import Experiment
 from hemix.ledger import Entry
 from hemix.study.cells import Cell, Study
 from hemix.study.optuna_search import Pruning
-from hemix.study.search import Trial, Trials, best_trial
+from hemix.study.search import Trial, Trials, best_trial, can_be_built
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,8 @@ def plan_cell(study: Study, cell: Cell, stores: Mapping[str, Store], entries: Se
     experiment, best, budget = cell.experiment, None, {}
     searcher = cell if cell.settings_of is None else study.cell(cell.settings_of)
     if study.config.search is not None and searcher.space:
-        trials = Trials(cell=searcher, search=study.config.search)
+        inputs = stores[searcher.name].inputs
+        trials = Trials(cell=searcher, search=study.config.search, fits=lambda asked: can_be_built(asked, inputs))
         store_hash = stores[searcher.name].hash
         known = trials.known(
             lambda asked: done.get(

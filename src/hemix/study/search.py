@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from hemix.batch import Inputs
 from hemix.errors import ConfigError, RunError
 from hemix.experiment import Experiment
 from hemix.ledger import Entry
+from hemix.objectives import build_objective
+from hemix.ranker import Ranker
 from hemix.search_space import Draw
 from hemix.study.cells import Cell, best_is_highest
 from hemix.study.config import SearchConfig
 from hemix.study.optuna_search import Past, Pruning, propose
+from hemix.training.config import TrainConfig
 
 
 def draw(how: Draw, random: np.random.Generator) -> Any:
@@ -29,10 +34,10 @@ def draw(how: Draw, random: np.random.Generator) -> Any:
     if how.integer is not None:
         return int(random.integers(how.integer[0], how.integer[1], endpoint=True))
     if how.uniform is not None:
-        return float(random.uniform(*how.uniform))
+        return how.settled(float(random.uniform(*how.uniform)))
     assert how.log_uniform is not None
     low, high = how.log_uniform
-    return float(np.exp(random.uniform(math.log(low), math.log(high))))
+    return how.settled(float(np.exp(random.uniform(math.log(low), math.log(high)))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,14 +58,15 @@ class Trials:
 
     cell: Cell
     search: SearchConfig
+    fits: Callable[[Experiment], bool] = lambda _: True
+    """Whether an experiment that Optuna proposes is to be tried; it proposes again what is not."""
 
     def settings(self, number: int) -> dict[str, Any]:
-        """Values of the drawn keys in a random trial; numbers have six digits, so that a file can hold them."""
+        """Values of the drawn keys in a random trial."""
         values = {}
         for key, how in self.cell.space.items():
             random = np.random.default_rng([self.search.seed, number, zlib.crc32(key.encode())])
-            value = draw(how, random)
-            values[key] = float(f"{value:.6g}") if isinstance(value, float) and how.choice is None else value
+            values[key] = draw(how, random)
         return values
 
     def experiment(self, settings: Mapping[str, Any]) -> Experiment:
@@ -74,6 +80,12 @@ class Trials:
         """A trial whose settings depend on its number alone."""
         settings = self.settings(number)
         return Trial(number=number, settings=settings, experiment=self.experiment(settings), pruning=pruning)
+
+    @property
+    def drawn(self) -> range:
+        """Numbers of the trials that are drawn at random, whatever others come to."""
+        optuna = self.search.optuna
+        return range(self.search.trials if optuna is None or optuna.sampler == "random" else optuna.startup)
 
     def known(self, result: Callable[[Experiment], Entry | None]) -> list[Trial]:
         """The trials whose settings are known, in order: all of random search; else up to the first unfinished round.
@@ -120,10 +132,10 @@ class Trials:
 
     def _allowed(self, settings: Mapping[str, Any]) -> bool:
         try:
-            self.experiment(settings)
+            experiment = self.experiment(settings)
         except ConfigError:
             return False
-        return True
+        return self.fits(experiment)
 
 
 def _past(trial: Trial, line: Entry) -> Past:
@@ -131,8 +143,24 @@ def _past(trial: Trial, line: Entry) -> Past:
     return Past(settings=trial.settings, value=value, curve=line.curve, pruned=line.pruned)
 
 
+def check_built(experiment: Experiment, inputs: Inputs) -> None:
+    """Raises ConfigError if its model or objective cannot be made for this data. Nothing is allocated."""
+    with torch.device("meta"):
+        build_objective(experiment.objective, Ranker(inputs, experiment.model))
+
+
+def can_be_built(experiment: Experiment, inputs: Inputs) -> bool:
+    """Whether `check_built` raises nothing."""
+    try:
+        check_built(experiment, inputs)
+    except ConfigError:
+        return False
+    return True
+
+
 def check_trials(trials: Trials) -> None:
-    """Raises ConfigError for a key that a search cannot draw, or a value of a random trial that it cannot have.
+    """Raises ConfigError for a key that a search cannot draw, for a value that it cannot have in a random trial, or for
+    a pruner that has nothing to prune.
 
     What Optuna proposes is not known yet; it proposes again what cannot be an experiment.
     """
@@ -142,8 +170,21 @@ def check_trials(trials: Trials) -> None:
                 f"A search draws keys of model, objective and train; cell {trials.cell.name!r} draws {key!r}. "
                 "Make cells of it (`grid`), and search within each."
             )
-    for number in range(trials.search.trials):
-        trials.random(number)
+    for number in trials.drawn:
+        _check_pruner(trials, trials.random(number).experiment.train)
+
+
+def _check_pruner(trials: Trials, train: TrainConfig) -> None:
+    optuna = trials.search.optuna
+    if optuna is None or optuna.pruner is None or train.validate_every is not None or train.epochs is None:
+        return
+    needed = optuna.warm_up + 2
+    if train.epochs < needed:
+        raise ConfigError(
+            f"A pruner stops a trial after a validation that is neither the last nor one of the first {optuna.warm_up} "
+            f"(search.optuna.warm_up); trials of cell {trials.cell.name!r} have {train.epochs} in all, one for each "
+            f"epoch. Set search.epochs to {needed} or more, or train.validate_every, or leave the pruner out."
+        )
 
 
 def best_trial(trials: Trials, entries: Sequence[Entry]) -> int:

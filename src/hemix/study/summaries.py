@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from hemix.errors import RunError
+from hemix.errors import ConfigError, RunError
 from hemix.evaluate.tables import title_of
 from hemix.ledger import Entry
 from hemix.study.cells import Study
@@ -35,8 +35,12 @@ def search_table(study: Study, trials: Mapping[str, Sequence[Entry]]) -> str | N
         return None
     for cell in study.cells:
         lines = {entry.config_hash: entry for entry in trials.get(cell.name, ())}
-        asked = Trials(cell=cell, search=search)
-        known = asked.known(lambda experiment, lines=lines: lines.get(experiment.hash_without_seed))
+        # without the data, what was tried says which proposals fitted it
+        asked = Trials(cell=cell, search=search, fits=lambda each, lines=lines: each.hash_without_seed in lines)
+        try:
+            known = asked.known(lambda experiment, lines=lines: lines.get(experiment.hash_without_seed))
+        except ConfigError:  # it goes on
+            continue
         entries = [lines.get(trial.experiment.hash_without_seed) for trial in known] if cell.space else []
         done = [entry for entry in entries if entry is not None]
         if len(done) < search.trials:
