@@ -207,10 +207,26 @@ def test_start_weights_of_another_run(store_path: Path, tmp_path: Path) -> None:
     assert len(second.environment["initial"]["sha256"]) == 64
 
 
+def test_start_weights_of_a_model_with_other_settings(store_path: Path, tmp_path: Path) -> None:
+    """All tensors fit, and mean something else; dropout has none."""
+    bst = {"name": "bst", "embedding_dim": 4, "token_dim": 4, "num_heads": 1, "hidden": [4], "dropout": 0.1}
+
+    def start(name: str, initial: str | None, **changed: object) -> None:
+        asked = experiment(model={**bst, **changed}, train={"max_steps": 1})
+        first = None if initial is None else tmp_path / initial
+        train(asked, store_path, tmp_path / name, initial=first, progress=False)
+
+    start("first", None)
+    start("second", "first", dropout=0.5)
+    with pytest.raises(RunError, match=r"differs in model\.num_heads\. Take over"):
+        start("third", "first", num_heads=2)
+    assert not (tmp_path / "third").exists()
+
+
 def test_start_weights_that_do_not_fit(store_path: Path, tmp_path: Path) -> None:
     train(experiment(train={"max_steps": 1}), store_path, tmp_path / "first", progress=False)
     wide = experiment(model={"name": "dlrm", "embedding_dim": 8})
-    with pytest.raises(RunError, match=r"differs in \d+ tensors \(first: embedding\.tables\.0, "):
+    with pytest.raises(RunError, match=r"differs in model\.embedding_dim\. Take over"):
         train(wide, store_path, tmp_path / "second", initial=tmp_path / "first", progress=False)
     other = make_store(tmp_path / "data", **OTHER_SPLIT)
     asked = experiment(data=data_section(**OTHER_SPLIT))

@@ -198,6 +198,7 @@ def _start(trainer: Trainer, experiment: Experiment, store: Store, initial: Run 
         if vectors is not None and has_vectors:
             ranker.embedding.load_pretrained(table.name, vectors)
     if initial is not None:
+        _check_model(initial, experiment)
         check_encoder(initial.folder, store)
         load_weights(ranker, initial.folder)
     write_model(folder, experiment.model, store)
@@ -211,6 +212,17 @@ def _start(trainer: Trainer, experiment: Experiment, store: Store, initial: Run 
     write_json(folder.environment, environment)
     trainer.start()
     write_json(folder.config, experiment.model_dump(mode="json"))
+
+
+def _check_model(initial: Run, experiment: Experiment) -> None:
+    """Raises RunError if weights were trained in another model; another dropout is no other model."""
+    before, asked = initial.experiment.model.model_dump(mode="json"), experiment.model.model_dump(mode="json")
+    differing = [key for key in differing_keys(before, asked, "model.") if "dropout" not in key]
+    if differing:
+        raise RunError(
+            f"Weights fit the model section they were trained in, dropout aside; {initial.folder.path} differs in "
+            f"{', '.join(differing[:5])}. Take over its settings, or start without --from."
+        )
 
 
 def _sha256(path: Path) -> str:
