@@ -216,7 +216,7 @@ def _start(trainer: Trainer, experiment: Experiment, store: Store, initial: Run 
 
 def _check_model(initial: Run, experiment: Experiment) -> None:
     """Raises RunError if weights were trained in another model; another dropout is no other model."""
-    before, asked = initial.experiment.model.model_dump(mode="json"), experiment.model.model_dump(mode="json")
+    before, asked = (each.model_dump(mode="json")["model"] for each in (initial.experiment, experiment))
     differing = [key for key in differing_keys(before, asked, "model.") if "dropout" not in key]
     if differing:
         raise RunError(
