@@ -61,12 +61,12 @@ def with_ids(batch: Batch, change: dict[str, Tensor]) -> Batch:
     return replace(batch, requests=replace(batch.requests, histories=histories))
 
 
-@pytest.mark.parametrize("learnable", [False, True])
-def test_parameters_are_as_many_as_the_formula_says(learnable: bool) -> None:
+@pytest.mark.parametrize(("learnable", "merge_size"), [(False, 3), (True, 3), (False, 1)])
+def test_parameters_are_as_many_as_the_formula_says(learnable: bool, merge_size: int) -> None:
     inputs = make_inputs(plain=True, num_tasks=3)
     config = LONGERConfig(
         token_dim=24,
-        merge_size=3,
+        merge_size=merge_size,
         inner_layers=2,
         num_layers=4,
         ffn_expansion=5,
@@ -76,7 +76,7 @@ def test_parameters_are_as_many_as_the_formula_says(learnable: bool) -> None:
         query_mean=learnable,
         hidden=(40, 20),
     )
-    width, event, request, candidate, member = 24, 4 * 16, 2 * 16, 2 * 16, 8
+    width, event, request, candidate, member = 24, 4 * 16, 2 * 16, 2 * 16, 24 // merge_size
 
     def block(width: int) -> int:
         return 4 * (width**2 + width) + layers((width, 5 * width, width)) + 4 * width
@@ -85,7 +85,7 @@ def test_parameters_are_as_many_as_the_formula_says(learnable: bool) -> None:
     assert count.by_part == {
         "embedding": count.tables,
         "events": 2 * layers((event, member)),
-        "merging": 18 * member + 2 * block(member),
+        "merging": 18 * member + (2 * block(member) if merge_size > 1 else 0),
         "request_globals": layers((request, 2 * width)),
         **({"queries": 7 * width} if learnable else {}),
         "candidate_globals": layers((request + candidate, 3 * width)),
@@ -115,6 +115,16 @@ def test_groups_are_counted_from_the_newest_event() -> None:
     assert tokens[0].tolist() == [[1, 1, 2, 2], [3, 3, 4, 4], [5, 5, 0, 0]]
     assert tokens[1, 0].tolist() == [1, 1, 2, 2]
     assert there.tolist() == [[True] * 3, [True, False, False]]
+
+
+def test_single_events_pass_no_transformer_of_a_group() -> None:
+    """Its softmax over one key would be 1, with dead queries and keys: inner layers exist where events are merged."""
+    single = TINY.model_copy(update={"merge_size": 1})
+    given, without = (build_ranker(INPUTS, single.model_copy(update={"inner_layers": n}), seed=0) for n in (1, 0))
+    assert given.state_dict().keys() == without.state_dict().keys()
+    assert given.cost() == without.cost()
+    again = parse_config(LONGERConfig, single.model_dump(mode="json"), "model")
+    assert again == single
 
 
 def test_the_mask_shows_what_stands_behind() -> None:

@@ -61,7 +61,7 @@ def _groups(parameters: Parameters, config: LONGERConfig, events: list[Tensor]) 
     groups = []
     for start in range(0, len(events), config.merge_size):
         group = events[start : start + config.merge_size]
-        for layer in range(config.inner_layers):
+        for layer in range(config.inner_layers if config.merge_size > 1 else 0):
             keys, values = (_projected(parameters, f"backbone.merging.inner.{layer}", k, group) for k in KINDS)
             group = [_behind(parameters, f"backbone.merging.inner.{layer}", e, keys, values, 1) for e in group]
         missing = config.merge_size - len(group)

@@ -1,6 +1,6 @@
 """LONGER: a long history merged by groups, read once by few queries, then refined (https://arxiv.org/abs/2505.04421).
 
-    M_g    = [e_1 ; ... ; e_K] of InnerTransformer(K adjacent events)       groups from the newest event backwards
+    M_g    = [e_1 ; ... ; e_K] of InnerTransformer(K adjacent events)       from the newest event back; K = 1: e_g
     G      = [candidate globals ; request globals]                         linear maps of the fields
     R      = [G ; M]                                                       M newest first
     O      = [G ; the k newest of M]

@@ -29,7 +29,10 @@ class LONGERConfig(Config):
     merge_size: Count = 4
     """So many adjacent events become one token, counted from the newest backwards; 1: none are merged."""
     inner_layers: CountOrNone = 1
-    """Layers of the transformer among the events of a group; 0: they are put side by side as they are."""
+    """Layers of the transformer among the events of a group; 0: they are put side by side as they are.
+
+    There are none under `merge_size` 1, whatever is set: a group is one event then, which would see itself alone.
+    """
     query_kind: Literal["recent", "learnable"] = "recent"
     """What reads the sequence for the request: its newest tokens, or learned vectors in their place."""
     recent_queries: Count = 20
@@ -68,6 +71,11 @@ class LONGERConfig(Config):
     def event_dim(self) -> int:
         """Width of an event: a token is `merge_size` of them side by side."""
         return self.token_dim // self.merge_size
+
+    @property
+    def layers_in_group(self) -> int:
+        """Layers among the events of a group: `inner_layers` where events are merged."""
+        return self.inner_layers if self.merge_size > 1 else 0
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing, and if there are none."""

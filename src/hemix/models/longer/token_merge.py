@@ -1,4 +1,4 @@
-"""Adjacent events to one token: a small transformer among them, then side by side."""
+"""Adjacent events to one token: a small transformer among them, if there are several, then side by side."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,7 +24,7 @@ class TokenMerge(nn.Module):
         self.size = config.merge_size
         self.width = config.event_dim
         self.positions = nn.Parameter(torch.empty(max_length, self.width).normal_(std=SMALL_STD))
-        self._inner = [CausalBlock(self.width, 1, config.ffn_expansion) for _ in range(config.inner_layers)]
+        self._inner = [CausalBlock(self.width, 1, config.ffn_expansion) for _ in range(config.layers_in_group)]
         self.inner = nn.ModuleList(self._inner)
 
     def forward(
