@@ -65,6 +65,25 @@ def test_closed_form_of_the_count(num_layers: int, position: bool, time: bool) -
     assert sum(parameter.numel() for parameter in backbone.parameters()) == maps + num_layers * layer + head
 
 
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_closed_form_of_the_cost(num_layers: int) -> None:
+    """18 events and the request, in the last layer keys and values alone: half of the first map."""
+    d, heads, a, v, h = 12, 4, 3, 5, 7
+    first = 2 * heads * (a + v) * d
+
+    def seeing(keys: int) -> int:
+        return keys * heads * (a + v) + heads * v * d
+
+    inner = num_layers - 1
+    per_request = 18 * EVENT * d + REQUEST * d + 19 * (inner * first + first // 2)
+    per_request += inner * (9 * seeing(9) + 9 * seeing(18) + seeing(19))
+    per_candidate = CANDIDATE * d + num_layers * (first + seeing(19)) + d * h + h * 2
+    backbone = ranker(num_heads=4, num_layers=num_layers).backbone
+    assert isinstance(backbone, HSTU)
+    cost = backbone.cost({"global": 9, "real_time": 9})
+    assert (cost.per_request, cost.per_candidate) == (per_request, per_candidate)
+
+
 def test_cells_by_pencil() -> None:
     """Seconds: up to 1 -> 0; 2 -> ln 2 / .301 = 2.3; an hour -> 27.2; a day -> 37.8. Later or absent keys: the end."""
     seconds = [0, 1, 2, 3600, 86_400, 7, 7]

@@ -65,6 +65,13 @@ class Layer(nn.Module):
         v, q, k = (split_heads(other, self.num_heads) for other in others)
         return u, v, q, k
 
+    def keys_values(self, x: Float[Tensor, "B S D"]) -> tuple[Float[Tensor, "B H S a"], Float[Tensor, "B H S v"]]:
+        """K and V of `project`, without U and Q: half of the first map."""
+        normed = self.norm(x)
+        _, v, _, k = zip(self.first.weight.split(self.sizes), self.first.bias.split(self.sizes), strict=True)
+        keys, values = (split_heads(F.silu(F.linear(normed, *part)), self.num_heads) for part in (k, v))
+        return keys, values
+
     def forward(
         self, x: Float[Tensor, "B S D"], u: Float[Tensor, "B S W"], answers: Float[Tensor, "B H S v"]
     ) -> Float[Tensor, "B S D"]:
@@ -128,14 +135,14 @@ class Stack(nn.Module):
         past = self._past(moments.places, moments.times, before)
         sums = partial(checkpoint, attend, use_reentrant=False, preserve_rng_state=False) if again else attend
         keys, values = [], []
-        for number, layer in enumerate(self._layers):
+        for number, layer in enumerate(self._layers[:-1]):
             u, v, q, k = layer.project(x)
             keys.append(k)
             values.append(v)
-            if number + 1 < len(self._layers):
-                table = layer.bias()
-                x = layer(x, u, sum(sums(q, table, *seen) for seen in [(k, v, own), *past[number]]))
-        return torch.stack(keys, dim=1), torch.stack(values, dim=1)
+            table = layer.bias()
+            x = layer(x, u, sum(sums(q, table, *seen) for seen in [(k, v, own), *past[number]]))
+        k, v = self._layers[-1].keys_values(x)
+        return torch.stack([*keys, k], dim=1), torch.stack([*values, v], dim=1)
 
     def rows(
         self, x: Float[Tensor, "B S D"], place: Int[Tensor, " B"], time: Int[Tensor, " B"], before: Sequence[Block]
@@ -175,9 +182,10 @@ class Stack(nn.Module):
         return [[(k[number], v[number], cell) for k, v, cell in by_block] for number in range(len(self._layers))]
 
     def block_cost(self, tokens: int, before: int) -> int:
-        """Multiply-adds of a block of so many tokens behind so many others: no sums in the last layer."""
-        sums = (len(self._layers) - 1) * tokens * self._layers[0].sums(tokens + before)
-        return tokens * sum(products(layer.first) for layer in self._layers) + sums
+        """Multiply-adds of a block of so many tokens behind so many others: in the last layer only `keys_values`."""
+        *inner, last = self._layers
+        full = sum(products(layer.first) + layer.sums(tokens + before) for layer in inner)
+        return tokens * (full + products(last.first) // 2)
 
     def row_cost(self, before: int) -> int:
         """Of a row that sees so many others."""
