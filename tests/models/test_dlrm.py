@@ -67,11 +67,38 @@ def test_a_missing_number_is_not_a_zero() -> None:
     assert not torch.equal(*scores)
 
 
+def test_z_0_is_made_once_per_request_where_no_candidate_has_a_number() -> None:
+    inputs = make_inputs()
+    own = replace(inputs, candidate=tuple(field for field in inputs.candidate if field.kind != "number"))
+    for given, rows, more in ((inputs, 8, (0, 2 * 3 + 16)), (own, 3, (2 * 1 + 16, 0))):
+        ranker, wider = (build_ranker(given, DLRMConfig(bottom_hidden=(width,)), seed=0) for width in (64, 65))
+        read: list[int] = []
+        ranker.backbone.bottom.register_forward_hook(lambda _, x, y, read=read: read.append(len(y)))
+        ranker(make_batch(given, counts=(5, 1, 2)))
+        assert read == [rows]
+        first, second = (part.backbone.cost({"global": 9, "real_time": 9}) for part in (ranker, wider))
+        assert (second.per_request - first.per_request, second.per_candidate - first.per_candidate) == more
+
+
+def test_attention_needs_more_than_numbers_to_compare() -> None:
+    """Numbers of the candidate stay raw; beside other shared fields they are left out of the comparison."""
+    inputs = make_inputs()
+    only = replace(inputs.histories[0], shared=("price",))
+    with pytest.raises(ConfigError, match=r"'global' shares only price, .*raw number.*history_pooling: mean"):
+        build_ranker(replace(inputs, histories=(only,)), DLRMConfig(history_pooling="target_attention"), seed=0)
+    build_ranker(replace(inputs, histories=(only,)), DLRMConfig(), seed=0)
+    mixed = build_ranker(inputs, DLRMConfig(history_pooling="target_attention"), seed=0).backbone
+    assert mixed._pooled.units["global"].order[:3] == ("category", "genres", "item")
+
+
 def test_fields_must_be_equally_wide() -> None:
     inputs = make_inputs(plain=True)
     tables = tuple(replace(table, dim=4 if table.name == "item" else None) for table in inputs.tables)
     with pytest.raises(ConfigError, match=r"'dlrm' needs fields of one width, got .*item 4.*same 'dim', or none"):
         build_ranker(replace(inputs, tables=tables), DLRMConfig(), seed=0)
+    numbers = replace(make_inputs(histories=()), request=inputs.request[:0], candidate=make_inputs().candidate[3:4])
+    with pytest.raises(ConfigError, match=r"'dlrm' needs fields with a vector, got none\. Declare .*categorical"):
+        build_ranker(numbers, DLRMConfig(), seed=0)
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -1,5 +1,7 @@
 """DLRM against its equations."""
 
+from dataclasses import replace
+
 import pytest
 
 from factories import make_inputs
@@ -35,5 +37,14 @@ def test_settings(name: str, plain: bool) -> None:
 def test_flat_table() -> None:
     """No history at all, one candidate per request: the original setting."""
     inputs, config = make_inputs(histories=()), DLRMConfig(**SMALL)
+    ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
+    assert_parity(ranker, rows, lambda parameters: naive_dlrm.score(parameters, config, inputs, rows))
+
+
+@pytest.mark.parametrize("embeddings_to_top", [True, False])
+def test_numbers_of_the_request_alone(embeddings_to_top: bool) -> None:
+    """Then z_0 is the same for all candidates of a request."""
+    inputs, config = make_inputs(), DLRMConfig(**SMALL, embeddings_to_top=embeddings_to_top)
+    inputs = replace(inputs, candidate=tuple(field for field in inputs.candidate if field.kind != "number"))
     ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
     assert_parity(ranker, rows, lambda parameters: naive_dlrm.score(parameters, config, inputs, rows))

@@ -63,7 +63,8 @@ class DLRMConfig(Config):
 class DLRM(nn.Module):
     """Backbone. Mean-pooled histories belong to the request, attended ones to the candidate.
 
-    Products of two request vectors, and their part of the top MLP's first layer, are made once per request.
+    Products of two request vectors, and their part of the top MLP's first layer, are made once per request; so is z_0
+    if no candidate has a number.
     """
 
     request_pairs: Tensor
@@ -114,17 +115,15 @@ class DLRM(nn.Module):
         values = self._pooled.with_request(request.select(self._request.vectors.names), histories).values
         vectors = values.unflatten(1, (-1, self._width))
         top = [_products(vectors, self.request_pairs), *([values] if self._config.embeddings_to_top else [])]
+        numbers = request.select(self._request.numbers).values
         return {
-            "numbers": request.select(self._request.numbers).values,
+            "numbers": numbers if self.bottom is None or self._candidate.numbers else self.bottom(numbers),
             "vectors": vectors,
             "top": self.first.request(torch.cat(top, dim=1)),
         }
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
-        dense = []
-        if self.bottom is not None:
-            numbers = [ragged.spread(state["numbers"]), candidate.select(self._candidate.numbers).values]
-            dense = [self.bottom(torch.cat(numbers, dim=1))]
+        dense = [] if self.bottom is None else [self._dense(self.bottom, state, candidate, ragged)]
         embedded = self._pooled.with_candidate(candidate.select(self._candidate.vectors.names), state, ragged)
         values = torch.cat([*dense, embedded.values], dim=1)
         vectors = values.unflatten(1, (-1, self._width))
@@ -132,6 +131,13 @@ class DLRM(nn.Module):
         own = _products(vectors, self.candidate_pairs)
         top = torch.cat([own, crossed, *([values] if self._config.embeddings_to_top else dense)], dim=1)
         return self.rest(self.first.candidate(top, ragged.spread(state["top"])))
+
+    def _dense(self, bottom: MLP, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N D"]:
+        """``z_0`` of every row; `encode_request` has made it if no candidate has a number."""
+        of_request = ragged.spread(state["numbers"])
+        if not self._candidate.numbers:
+            return of_request
+        return bottom(torch.cat([of_request, candidate.select(self._candidate.numbers).values], dim=1))
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of each candidate over each history, under `target_attention`; nothing where histories are averaged."""
@@ -143,8 +149,9 @@ class DLRM(nn.Module):
         pairs = Cost(
             per_request=request**2 * self._width, per_candidate=(candidate**2 + request * candidate) * self._width
         )
-        mlps = products(self.rest) + (products(self.bottom) if self.bottom is not None else 0)
-        return self._pooled.cost(lengths) + pairs + self.first.cost() + Cost(per_candidate=mlps)
+        bottom = 0 if self.bottom is None else products(self.bottom)
+        dense = Cost(per_candidate=bottom) if self._candidate.numbers else Cost(per_request=bottom)
+        return self._pooled.cost(lengths) + dense + pairs + self.first.cost() + Cost(per_candidate=products(self.rest))
 
 
 def _pairs(count: int) -> Int[Tensor, " P"]:

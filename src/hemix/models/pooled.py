@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hemix.batch import HistorySpec, Inputs
+from hemix.errors import ConfigError
 from hemix.models.backbone import AttentionMap
 from hemix.models.histories import comparable_histories, named_histories, prefixed, target_maps, under
 from hemix.nn.cost import Cost
@@ -40,7 +41,7 @@ class PooledHistories:
 
     `units` are the attention units, by history, which the model registers as its own; none under `mean`. `of_request`
     and `of_candidate` are the pooled fields of either side, of which one is empty. `not_compared` names fields that the
-    candidate does not have as vectors.
+    candidate has as raw numbers. Raises ConfigError if attention has no other field to compare.
     """
 
     def __init__(
@@ -61,6 +62,13 @@ class PooledHistories:
                 self.of_request += _under(history.name, layout)
                 continue
             shared = [name for name in history.shared if name not in not_compared]
+            if not shared:
+                raise ConfigError(
+                    f"Target attention compares vectors that event and candidate share; history {history.name!r} "
+                    f"shares only {', '.join(history.shared)}, which the model takes as a raw number. Add other "
+                    f"item_features to data.histories.{history.name}, leave it out of model.histories, or set "
+                    "model.history_pooling: mean."
+                )
             unit = self.units[history.name] = TargetAttention(shared, layout, attention_hidden, softmax=True)
             self.of_candidate += _under(history.name, layout.select(unit.order))
 
