@@ -144,7 +144,7 @@ def _build_backbone(kind: ModelKind, config: ModelConfig, inputs: Inputs, layout
     """A flat model refines its fields itself; in front of any other model stands a module."""
     if config.refine is None or isinstance(config, FlatConfig):
         return kind.build(config, inputs, layouts)
-    return build_refined(kind.build, config.refine, config, inputs, layouts)
+    return build_refined(kind, config.refine, config, inputs, layouts)
 
 
 def encode_embedded(backbone: Backbone, x: Embedded) -> State:

@@ -208,7 +208,7 @@ def test_fields_must_be_equally_wide() -> None:
     message = r"model\.name 'wukong' needs fields of one width, got user 4, item 8; give every feature the same 'dim'"
     with pytest.raises(ConfigError, match=message):
         Wukong(WukongConfig(), Layout(names=("user", "item"), widths=(4, 8)), 1)
-    with pytest.raises(ConfigError, match="got no fields"):
+    with pytest.raises(ConfigError, match="needs fields with a vector, got none"):
         Wukong(WukongConfig(), Layout(names=(), widths=()), 1)
 
 

@@ -1,13 +1,17 @@
 """Which stream gets which fields, and a module in front of a model that reads histories."""
 
+import pytest
 import torch
 from torch import Tensor
 
 from factories import make_batch, make_inputs
+from hemix.errors import ConfigError
 from hemix.models.deepfm import DeepFMConfig
 from hemix.models.din import DINConfig
+from hemix.models.dlrm import DLRMConfig
 from hemix.models.flat import Flat
 from hemix.models.hemix import HeMixConfig
+from hemix.models.interformer import InterFormerConfig
 from hemix.models.refined import Refined
 from hemix.nn.fields import Fields
 from hemix.ranker import Ranker, build_ranker, encode_embedded
@@ -65,6 +69,15 @@ def test_a_refined_model_reads_all_fields_as_the_candidates() -> None:
     torch.testing.assert_close(seen[0].values, refined)
     assert seen[0].names == (*x.request.names, *x.candidate.names)
     assert "refined.request" in encode_embedded(ranker.backbone, x)
+
+
+@pytest.mark.parametrize(("model", "width"), [(DLRMConfig, 4), (InterFormerConfig, 4), (DLRMConfig, 2)])
+def test_raw_numbers_have_no_width_to_refine(model: type[DLRMConfig | InterFormerConfig], width: int) -> None:
+    """Not even where a vector is as wide as a number and its flag."""
+    config = model(embedding_dim=width, refine=SENETConfig())
+    with pytest.raises(ConfigError, match=rf"'{config.name}' .*age, distance, price\. .*transform: quantile"):
+        build_ranker(make_inputs(), config, seed=0)
+    build_ranker(make_inputs(plain=True), config, seed=0)
 
 
 def test_a_config_without_a_module_has_no_such_key() -> None:

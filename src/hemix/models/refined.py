@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hemix.batch import Inputs
+from hemix.errors import ConfigError
 from hemix.models.backbone import (
     AttentionMap,
     Attentive,
@@ -20,6 +21,7 @@ from hemix.models.backbone import (
     Crossing,
     Gate,
     Gated,
+    ModelKind,
     Penalised,
     Residual,
     Searching,
@@ -117,11 +119,18 @@ class Refined(nn.Module):
         return self.model.cost(lengths) + Cost(per_candidate=self.refine.cost())
 
 
-def build_refined(build: Any, refine: RefinerConfig, config: Any, inputs: Inputs, layouts: Layouts) -> Refined:
-    """What ``build(config, inputs, layouts)`` makes, behind a module. Raises ConfigError if they do not fit."""
+def build_refined(kind: ModelKind, refine: RefinerConfig, config: Any, inputs: Inputs, layouts: Layouts) -> Refined:
+    """What ``kind.build(config, inputs, layouts)`` makes, behind a module. Raises ConfigError if they do not fit."""
+    numbers = [field.name for field in (*inputs.request, *inputs.candidate) if field.kind == "number"]
+    if kind.numbers == "raw" and numbers:
+        raise ConfigError(
+            f"model.refine refines vectors, and model.name {config.name!r} takes numbers as they are; the data has "
+            f"{', '.join(numbers)}. Set transform: quantile for numeric features, which makes them ids, choose a model "
+            "that gives numbers a vector, such as din, or remove model.refine."
+        )
     joined = joined_layout(replace(layouts, histories={}))
     wiring = Wiring(refine, joined, ("fields",), f"model.name {config.name!r}")
     behind = replace(inputs, request=(), candidate=(*inputs.request, *inputs.candidate))
     nothing = Layout(names=(), widths=())
-    backbone = build(config, behind, Layouts(request=nothing, candidate=joined, histories=layouts.histories))
+    backbone = kind.build(config, behind, Layouts(request=nothing, candidate=joined, histories=layouts.histories))
     return Refined(backbone, wiring, joined)

@@ -74,10 +74,14 @@ class Fields:
 
 def common_width(layout: Layout, user: str) -> int:
     """The one width that all fields have; `user` says who needs it. Raises ConfigError if there is none."""
+    if not layout.names:
+        raise ConfigError(
+            f"{user} needs fields with a vector, got none. Declare one under data.features, such as a categorical one "
+            "or a numeric one with transform: quantile."
+        )
     if len(set(layout.widths)) != 1:
         pairs = [f"{name} {width}" for name, width in zip(layout.names, layout.widths, strict=True)]
         raise ConfigError(
-            f"{user} needs fields of one width, got {', '.join(pairs) or 'no fields'}; "
-            f"give every feature the same 'dim', or none."
+            f"{user} needs fields of one width, got {', '.join(pairs)}; give every feature the same 'dim', or none."
         )
     return layout.widths[0]
