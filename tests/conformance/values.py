@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hemix.models.backbone import AttentionMap
 from hemix.models.bst import BST
-from hemix.models.dien import DIEN
+from hemix.models.dien import DIEN, Interest, PooledGRU
 from hemix.models.din import DIN
 from hemix.models.dlrm import DLRM
 from hemix.models.hemix import HeMix
@@ -19,6 +19,7 @@ from hemix.models.rankmixer import RankMixer
 from hemix.models.sim import SIM
 from hemix.nn.fields import State
 from hemix.nn.ragged import Ragged
+from parity import naive_dien
 
 Lengths = Mapping[str, Sequence[int]]
 
@@ -33,8 +34,7 @@ def values_by(backbone: object, found: AttentionMap, state: State, ragged: Ragge
     if isinstance(backbone, DIN | DLRM | HiFormer | RankMixer):
         return (found.weights[:, :, 0] @ ragged.spread(encoded["events"])).double()
     if isinstance(backbone, DIEN):
-        weights = found.weights[:, 0, 0].to(encoded["evolving"].dtype)
-        return backbone._interests[found.history].evolve(weights, encoded, ragged)[:, None]
+        return final_interests(backbone._interests[found.history], found, encoded, ragged)
     if isinstance(backbone, SIM):
         return values_of_sim(backbone, found, encoded, ragged)
     if isinstance(backbone, OneTrans):
@@ -53,7 +53,25 @@ def values_of_sim(backbone: SIM, found: AttentionMap, encoded: State, ragged: Ra
         return torch.einsum("nqht,ntz->nqhz", found.weights, ragged.spread(encoded["z"])).flatten(2)
     if "events" in encoded:
         return found.weights[:, :, 0] @ ragged.spread(encoded["events"])
-    return backbone._short[found.history].evolve(found.weights[:, 0, 0], encoded, ragged)[:, None]
+    return final_interests(backbone._short[found.history], found, encoded, ragged)
+
+
+def final_interests(interest: Interest, found: AttentionMap, encoded: State, ragged: Ragged) -> Tensor:
+    """DIEN's second recurrence from the states of the first, candidate by candidate and event by event."""
+    parameters, evolution = dict(interest.named_parameters()), interest.evolution
+    interests = []
+    for row, r in enumerate(ragged.spread(torch.arange(len(encoded["states"]))).tolist()):
+        states = encoded["states"][r, : int(encoded["attended"][r].sum())]
+        weights = found.weights[row, 0, 0, : len(states)]
+        if isinstance(evolution, PooledGRU):
+            states = naive_dien.gru(parameters, "evolution.gru", list(states))
+            interests.append(sum((w * h for w, h in zip(weights, states, strict=True)), torch.zeros(interest.width)))
+            continue
+        state = states.new_zeros(interest.width)
+        for h, weight in zip(states, weights, strict=True):
+            state = naive_dien.step(parameters, "evolution", evolution.kind, state, h, weight)
+        interests.append(state)
+    return torch.stack(interests)[:, None]
 
 
 def values_of_groups(backbone: LONGER, history: str, state: State, lengths: Lengths) -> Tensor:
