@@ -203,8 +203,9 @@ def test_what_does_not_fit_is_refused() -> None:
         build_objective(NextEventConfig(), build_ranker(make_inputs(histories=()), SMALL, seed=0))
     with pytest.raises(ConfigError, match=r"auxiliary_head: .*'inner'"):
         parse_config(NextEventConfig, {"auxiliary_head": "bilinear"}, "objective")
-    with pytest.raises(ConfigError, match="weight"):
-        parse_config(NextEventConfig, {"weight": -1}, "objective")
+    for weight in (-1, 0):
+        with pytest.raises(ConfigError, match="weight"):
+            parse_config(NextEventConfig, {"weight": weight}, "objective")
     objective, ranker = objective_and_ranker(SMALL, NextEventConfig())
     with pytest.raises(ConfigError, match="needs labels"):
         objective(ranker, replace(rows_of(INPUTS), labels=None))

@@ -1,6 +1,7 @@
 from typing import get_args
 
 import duckdb
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -101,6 +102,14 @@ def test_the_other_models_of_interformers_table_take_a_step(name, tmp_path):
 def test_an_unknown_name(tmp_path):
     with pytest.raises(ConfigError, match=r"Unknown recipe 'frape'.*Did you mean 'frappe'"):
         write_experiments("frape", tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_an_unknown_model(name, monkeypatch):
+    """As outside of the tests, where no types are checked."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ConfigError, match=r"Unknown model of a recipe 'dien'; available: dcnv2, .*Did you mean 'din'"):
+        RECIPES[name]("dien")
 
 
 @pytest.mark.parametrize("experiment", [movielens_100k(), movielens_1m()], ids=["100k", "1m"])

@@ -40,7 +40,7 @@ class NextEventConfig(Config):
     name: Literal["next_event"] = "next_event"
     task_weights: TaskWeights = Field(default={})
     """Factor of each task's loss in the total; 1 for a task that is not named. 0: it is not learnt."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    weight: Annotated[float, Field(gt=0)] = 1.0
     """Alpha: of the auxiliary loss."""
     auxiliary_head: Literal["inner", "mlp"] = "inner"
     """How a state is compared with an event: the paper's inner product, or the released code's network."""

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from hemix.errors import unknown_name
+
 ModelName = Literal["hemix", "dlrm", "din", "dcnv2", "interformer"]
 SMALL: dict[ModelName, dict[str, Any]] = {
     "hemix": {"preset": "tiny"},
@@ -20,7 +22,12 @@ NO_HISTORIES = {"global_history": None, "real_time_history": None}
 
 
 def small_model(model: ModelName, *, histories: bool = True) -> dict[str, Any]:
-    """The `model` section of a small model; HeMix is told if there are no histories to read."""
+    """The `model` section of a small model; HeMix is told if there are no histories to read.
+
+    Raises ConfigError for a model that the recipes have no sizes of.
+    """
+    if model not in SMALL:
+        raise unknown_name("model of a recipe", model, SMALL)
     without = NO_HISTORIES if model == "hemix" and not histories else {}
     return {"name": model, **SMALL[model], **without}
 
