@@ -14,6 +14,30 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def check_read(config: Config, owner: str, *keys: str) -> None:
+    """Raises ValueError if one of `keys` is set, which nothing reads where `owner` has the value that it has.
+
+    A value that equals the default counts as not set: configurations are written whole.
+    """
+    fields = type(config).model_fields
+    for key in keys:
+        value = getattr(config, key)
+        if value != fields[key].default:
+            raise ValueError(
+                f"{key} is read by nothing where {owner} is {_shown(getattr(config, owner))}; "
+                f"{key} is {_shown(value)}: leave it out, or change {owner}"
+            )
+
+
+def _shown(value: Any) -> str:
+    """As a file has it.
+
+    >>> _shown(()), _shown("sole")
+    ('[]', "'sole'")
+    """
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
 def is_none(value: Any) -> bool:
     """For keys that were added later: null is left out of a dump, so that older experiments keep their hash."""
     return value is None

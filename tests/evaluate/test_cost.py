@@ -29,7 +29,7 @@ from hemix.ranker import Ranker, build_ranker
 from hemix_switches import SWITCHES, switched
 
 CANDIDATES = (2, 5)
-INTERFORMER: dict[str, Any] = {"embedding_dim": 8, "interaction_hidden": (5,), "hidden": (6,), "cross_rank": 3}
+INTERFORMER: dict[str, Any] = {"embedding_dim": 8, "interaction_hidden": (5,), "hidden": (6,)}
 OTHERS: dict[str, ModelConfig] = {
     "no histories": HeMixConfig(global_history=None, real_time_history=None, token_dim=16),
     "one history": HeMixConfig(real_time_history=None, token_dim=16),
@@ -42,9 +42,11 @@ OTHERS: dict[str, ModelConfig] = {
         **INTERFORMER, personal="mlp", aggregation="mlp", interaction="dot", fusion="merge", tower_hidden=(4,)
     ),
     "interformer, attention": InterFormerConfig(**INTERFORMER, aggregation="attention", gating="none", dhen_layers=2),
-    "interformer, apart": InterFormerConfig(**INTERFORMER, flow="sep", aggregation="mean", interaction="dcnv2"),
-    "interformer, sole": InterFormerConfig(**INTERFORMER, flow="sole", self_attention=False),
-    "interformer, no history": InterFormerConfig(**INTERFORMER, histories=(), personal="none"),
+    "interformer, apart": InterFormerConfig(
+        **INTERFORMER, flow="sep", aggregation="mean", interaction="dcnv2", cross_rank=3
+    ),
+    "interformer, sole": InterFormerConfig(**INTERFORMER, flow="sole", cross_rank=3),
+    "interformer, no history": InterFormerConfig(**INTERFORMER, histories=()),
     "dien, agru": DIENConfig(embedding_dim=4, evolution="agru", hidden=(9, 5), tower_hidden=(4,)),
     "longer, more layers": LONGERConfig(
         token_dim=12, num_heads=2, merge_size=3, inner_layers=2, recent_queries=2, num_layers=3, num_request_globals=0

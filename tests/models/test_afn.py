@@ -224,8 +224,8 @@ def test_streams() -> None:
 
 
 def test_fields_of_one_width() -> None:
-    for widths in ((4, 3), ()):
-        with pytest.raises(ConfigError, match=r"model\.name 'afn' needs fields of one width"):
+    for widths, message in (((4, 3), "fields of one width, got a 4, b 3"), ((), "fields with a vector, got none")):
+        with pytest.raises(ConfigError, match=rf"model\.name 'afn' needs {message}"):
             AFN(AFNConfig(), Layout(names=("a", "b")[: len(widths)], widths=widths), 1)
 
 

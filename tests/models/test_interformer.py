@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from factories import make_batch, make_inputs
@@ -30,7 +31,8 @@ def ranker(inputs: Inputs = INPUTS, **settings: Any) -> Ranker:
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_closed_form_of_the_count(interaction: str, num_layers: int) -> None:
     """Both ways, masknet, linear PFFN: by hand, part by part."""
-    config = InterFormerConfig(**SMALL, interaction=interaction, num_layers=num_layers, cross_rank=4, cross_layers=2)
+    rank = {} if interaction == "dot" else {"cross_rank": 4}
+    config = InterFormerConfig(**SMALL, **rank, interaction=interaction, num_layers=num_layers)
     summary = 3 + 2 + 2
     z = N + summary
     fusion = 2 * (EVENT * D + D) + 2 * ((2 * D) ** 2 + 2 * D) + 2 * D * D + D
@@ -121,29 +123,70 @@ def test_the_order_of_events_matters_by_rotary_positions_alone() -> None:
         assert torch.allclose(model(batch), found, atol=1e-6) == same
 
 
+def perturbed(**settings: Any) -> tuple[Ranker, InterFormer]:
+    """In float64, no parameter at its start value."""
+    model, random = ranker(**settings).double().eval(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=random)
+    assert isinstance(model.backbone, InterFormer)
+    return model, model.backbone
+
+
 @torch.no_grad()
-def test_attention_is_that_of_the_forward_pass() -> None:
-    """Over events and CLS together the weights add up to one; what is not of an event is what CLS tokens get."""
-    model = ranker(fusion="merge").double().eval()
-    batch = make_batch(INPUTS, counts=(2, 3), lengths={"global": (4, 0), "real_time": (2, 3)}, dtype=torch.float64)
+@pytest.mark.parametrize("residual", [True, False])
+def test_weights_of_a_layer_are_those_of_its_forward_pass(residual: bool) -> None:
+    """All places of a row: the weights times the values are what MHA adds to the places behind PFFN."""
+    _, backbone = perturbed(residual=residual)
+    layer = backbone._sequences[0]
+    s, x_sum = (torch.randn(3, count, D, dtype=torch.float64) for count in (9, 3))
+    present = torch.arange(9) < torch.tensor([9, 3, 5])[:, None]
+    after, weights, attention = layer(s, x_sum, present), layer.weights(s, x_sum, present), layer.attention
+    assert attention is not None
+    assert not weights.transpose(2, 3)[~present[:, None].expand(-1, 9, -1)].any()
+    layer.attention = None
+    guided = layer(s, x_sum, present)
+    values = attention.value(layer.attention_norm(guided)).unflatten(2, (2, -1))
+    added = attention.output(torch.einsum("bqhp,bphd->bqhd", weights, values).flatten(2))
+    torch.testing.assert_close(guided + added if residual else added, after)
+
+
+SHOWN: dict[str, tuple[int, ...]] = {"global": (4, 0, 2, 1), "real_time": (2, 3, 0, 5)}
+"""Events of the histories of four requests."""
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", ["merge", "masknet"])
+@pytest.mark.parametrize("flow", ["both", "s2n"])
+def test_attention_is_that_of_the_forward_pass(fusion: str, flow: str) -> None:
+    """Each event of each history has the weight of its place, which is counted here by hand."""
+    model, backbone = perturbed(fusion=fusion, flow=flow)
+    batch = make_batch(INPUTS, counts=(2, 1, 3, 2), lengths=SHOWN, dtype=torch.float64)
     x = model.embed(batch)
-    state, ragged, backbone = encode_embedded(model.backbone, x), Ragged(x.offsets, 5), model.backbone
-    assert isinstance(backbone, InterFormer)
+    state, ragged = encode_embedded(backbone, x), Ragged(x.offsets, 8)
+    seen: list[tuple[Any, Tensor]] = []
+    layer, summary = backbone._sequences[-1], backbone._sequence_summaries[-1]
+    layer.register_forward_hook(lambda _, given, after: seen.append((given, after)))
     maps = backbone.attention(state, x.candidate, ragged)
-    assert [(found.history, found.kind) for found in maps] == [
-        (name, kind) for kind in ("dynamic", "fixed") for name in ("global", "real_time")
-    ]
-    for one, other in (maps[:2], maps[2:]):
-        total = one.weights.sum(dim=3) + other.weights.sum(dim=3)
-        assert (total > 0).all()
-        assert (total < 1).all()
-    passed = backbone._run(backbone._rows(state, x.candidate, ragged))
-    assert passed.s is not None
-    pooling = backbone._sequence_summaries[-1].pooling
-    whole = pooling.weights(passed.s, passed.present)
-    torch.testing.assert_close(whole.sum(dim=3), torch.ones_like(whole[..., 0]))
-    heads = torch.einsum("bqhp,bphd->bqhd", whole, pooling.value(passed.s).unflatten(2, (2, -1)))
-    torch.testing.assert_close(pooling.output(heads.flatten(2)), maps[2].answers)
+    (given, after), pooling = seen[-1], summary.pooling
+    whole = {"fixed": pooling.weights(after, given[2])}
+    answers = {"fixed": pooling(after, given[2])}
+    heads = torch.einsum("bqhp,bphd->bqhd", whole["fixed"], pooling.value(after).unflatten(2, (2, -1)))
+    torch.testing.assert_close(pooling.output(heads.flatten(2)), answers["fixed"])
+    if flow == "both":
+        whole["dynamic"], answers["dynamic"] = layer.weights(*given)[:, :3], after[:, :3]
+    else:
+        whole, answers = ({"fixed": ragged.spread(found["fixed"])} for found in (whole, answers))
+    assert [(found.kind, found.history) for found in maps] == [(kind, name) for kind in sorted(whole) for name in SHOWN]
+    for found in maps:
+        assert not found.adds_to_one
+        torch.testing.assert_close(found.answers, answers[found.kind])
+        expected = torch.zeros_like(found.weights)
+        for n, r in enumerate(ragged.spread(torch.arange(4)).tolist()):
+            own, earlier = SHOWN[found.history][r], SHOWN["global"][r] if found.history == "real_time" else 0
+            first = 3 + (earlier if fusion == "merge" else max(lengths[r] for lengths in SHOWN.values()) - own)
+            expected[n, :, :, :own] = whole[found.kind][n, :, :, first : first + own]
+        torch.testing.assert_close(found.weights, expected)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +201,79 @@ def test_nothing_to_show(settings: dict[str, Any]) -> None:
     assert model.backbone.attention(encode_embedded(model.backbone, x), x.candidate, Ragged(x.offsets, 5)) == []
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("flow", ["s2n", "sep", "sole"])
+def test_a_sequence_that_no_field_guides_belongs_to_the_request(flow: str) -> None:
+    """A candidate is scored by its summaries alone, and pays for no event."""
+    model = ranker(flow=flow).eval()
+    batch = make_batch(INPUTS, counts=(2, 3))
+    x = model.embed(batch)
+    state = encode_embedded(model.backbone, x)
+    gone = {key: value.fill_(torch.nan) if key.endswith("events") else value for key, value in state.items()}
+    assert torch.equal(model.backbone.score(gone, x.candidate, Ragged(x.offsets, 5)), ranker(flow=flow).eval()(batch))
+    short, long = (model.backbone.cost({"global": length, "real_time": 3}) for length in (4, 9))
+    assert short.per_candidate == long.per_candidate
+    assert short.per_request < long.per_request
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (
+            {"aggregation": "mean", "num_pooled": 1},
+            "num_pooled .* aggregation is 'mean'; num_pooled is 1: leave it out",
+        ),
+        ({"aggregation": "mean", "num_recent": 0}, "num_recent"),
+        ({"interaction": "dot", "cross_layers": 1}, "cross_layers .* interaction is 'dot'"),
+        ({"interaction": "dot", "cross_rank": 4}, "cross_rank"),
+        ({"interaction": "dot", "dhen_layers": 2}, "dhen_layers"),
+        ({"interaction": "dcnv2", "dhen_layers": 2}, "dhen_layers .* interaction is 'dcnv2'"),
+        ({"flow": "s2n", "personal": "mlp"}, "personal 'mlp' needs .*; flow is 's2n': leave personal out, or change"),
+        ({"flow": "sep", "personal": "mlp"}, "personal 'mlp'"),
+        ({"flow": "sole", "aggregation": "mlp"}, "aggregation .* flow is 'sole'; aggregation is 'mlp'"),
+        ({"flow": "sole", "personal": "none"}, "personal"),
+        ({"flow": "sole", "self_attention": False}, "self_attention"),
+        ({"flow": "sole", "residual": False}, "residual"),
+        ({"flow": "sole", "num_heads": 1}, "num_heads"),
+        ({"flow": "sole", "num_pooled": 0}, "num_pooled"),
+        (
+            {"histories": (), "flow": "sep"},
+            r"flow .* histories is \[\]; flow is 'sep': leave it out, or change histories",
+        ),
+        ({"histories": (), "aggregation": "mean"}, "aggregation"),
+        ({"histories": (), "residual": False}, "residual"),
+        ({"histories": (), "personal": "none"}, "personal"),
+        ({"histories": (), "fusion": "merge"}, "fusion"),
+        ({"activation": "dice"}, "'relu', 'prelu' or 'swish'"),
+    ],
+)
+def test_what_nothing_reads_is_refused(settings: dict[str, Any], refused: str) -> None:
+    with pytest.raises(ValidationError, match=refused):
+        InterFormerConfig(**settings)
+
+
+def test_whole_files_are_read_again() -> None:
+    """With every default written out."""
+    for settings in ({"flow": "sole"}, {"histories": ()}, {"interaction": "dot"}, {"aggregation": "mean"}):
+        config = InterFormerConfig.model_validate(settings)
+        assert InterFormerConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_heads_must_fit_where_there_are_any() -> None:
+    """Rotary positions turn pairs; learned queries only cut the width; without either there are no heads."""
+    inputs = make_inputs(plain=True)
+    with pytest.raises(
+        ConfigError, match=r"must be equal and even .*: it is 10, model\.num_heads 2\. .* multiple of 4"
+    ):
+        ranker(inputs, embedding_dim=10)
+    with pytest.raises(ConfigError, match=r"must be equal: it is 10, model\.num_heads 4\. .* multiple of 4"):
+        ranker(inputs, embedding_dim=10, num_heads=4, self_attention=False)
+    batch = make_batch(inputs, counts=(2, 1))
+    for settings in ({"self_attention": False}, {"flow": "sole"}, {"histories": ()}):
+        assert ranker(inputs, embedding_dim=10, **settings)(batch).isfinite().all()
+    ranker(inputs, embedding_dim=9, num_heads=4, num_pooled=0, self_attention=False)
+
+
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"must be even .*: it is 8, model\.num_heads 8\. Choose .* multiple of 16"):
-        ranker(num_heads=8)
     with pytest.raises(ConfigError, match=r"model\.histories must name a history of the data, got 'recent'"):
         ranker(histories=("recent",))

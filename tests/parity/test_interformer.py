@@ -10,7 +10,7 @@ from parity.check import MARKED, assert_parity, batch_of, perturbed
 SMALL = {"embedding_dim": 4, "num_heads": 2, "num_summaries": 2, "interaction_hidden": (5,), "cross_rank": 3}
 SMALL |= {"hidden": (7, 6)}
 CONFIGS = {
-    "dot": {"interaction": "dot"},
+    "dot": {"interaction": "dot", "cross_rank": 32},
     "dcnv2": {"interaction": "dcnv2", "interaction_hidden": (5, 4), "cross_layers": 1},
     "two layers of dhen": {"dhen_layers": 2},
     "one layer": {"num_layers": 1},
@@ -60,9 +60,10 @@ def test_settings(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows_at_once", [1, 3, 10])
-def test_chunks(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row at a time, a few rows of like length; never all."""
-    inputs, config = make_inputs(), InterFormerConfig(**SMALL)
+@pytest.mark.parametrize("flow", ["both", "s2n", "sep"])
+def test_chunks(flow: str, rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row or request at a time, a few of like length; never all rows."""
+    inputs, config = make_inputs(), InterFormerConfig(**{**SMALL, "flow": flow})
     ranker, rows = perturbed(inputs, config), batch_of(inputs, "ragged")
     monkeypatch.setattr(model, "CHUNK", rows_at_once * (2 + 9) * 4)
     assert_parity(ranker, rows, lambda parameters: naive_interformer.score(parameters, config, inputs, rows))

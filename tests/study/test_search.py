@@ -233,3 +233,11 @@ def test_a_declared_space_is_searched_but_for_keys_that_are_set(tmp_path: Path) 
     assert trials_of(study, "all").random(0).experiment.model.name == "dlrm"
     with pytest.raises(ConfigError, match=r"search\.declared"):
         tiny(tmp_path, search={**search, "declared": ["data"]})
+
+
+def test_of_a_declared_space_what_nothing_reads_is_not_drawn(tmp_path: Path) -> None:
+    cells = {name: {"set": {"model": {"name": "interformer", "interaction": name}}} for name in ("dot", "dhen")}
+    study = tiny(tmp_path, search={"trials": 2, "declared": ["model"]}, cells=cells, baselines=[])
+    dot, dhen = (set(study.cell(name).space) for name in ("dot", "dhen"))
+    assert dhen - dot == {"model.dhen_layers"}
+    assert {"model.num_layers", "model.num_heads"} <= dot

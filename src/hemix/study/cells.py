@@ -156,7 +156,7 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
     experiment = parse_config(Experiment, values, where)
     drawn: dict[str, Draw] = {}
     if config.search is not None and cell.settings_of is None:
-        declared = _declared(experiment, config.search)
+        declared = _declared(experiment, config.search, where)
         given = set(_leaves({**config.set, **cell.set}))
         drawn = {key: how for key, how in declared.items() if key not in given}
         drawn |= {**config.search.space, **cell.search}
@@ -172,10 +172,25 @@ def _resolve(config: StudyConfig, path: Path, name: str, cell: CellConfig) -> Ce
     )
 
 
-def _declared(experiment: Experiment, search: SearchConfig) -> dict[str, Draw]:
-    """The spaces that the sections of an experiment declare, by dotted key."""
+def _declared(experiment: Experiment, search: SearchConfig, where: str) -> dict[str, Draw]:
+    """The spaces that the sections of an experiment declare, by dotted key; without keys that it has no use for."""
     spaces = {"model": MODELS[experiment.model.name].space, "train": experiment.train.search_space}
-    return {f"{section}.{key}": how for section in search.declared for key, how in spaces[section].items()}
+    found = {f"{section}.{key}": how for section in search.declared for key, how in spaces[section].items()}
+    return {key: how for key, how in found.items() if _can_vary(experiment, key, how, where)}
+
+
+def _can_vary(experiment: Experiment, key: str, how: Draw, where: str) -> bool:
+    """Whether a key may have any other value of the draw, beside the settings that there are."""
+    for value in how.choice or how.integer or how.uniform or how.log_uniform or ():
+        values = experiment.model_dump(mode="json")
+        set_key(values, key, value, where)
+        try:
+            other = parse_config(Experiment, values, where)
+        except ConfigError:
+            continue
+        if other != experiment:
+            return True
+    return False
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,13 +1,12 @@
-"""Settings of InterFormer."""
+"""Settings of InterFormer, and which of them fit together."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, check_read, is_none
 from hemix.models.histories import named_histories
-from hemix.nn.activation import Activation
 from hemix.nn.towers import SharedBottomConfig, TowersConfig
 from hemix.refine import RefineConfig
 
@@ -15,14 +14,19 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Gating = Literal["product", "literal", "swish", "none"]
 InteractionKind = Literal["dot", "dcnv2", "dhen"]
+SEQUENCE = ("aggregation", "num_pooled", "num_recent", "num_heads", "personal", "self_attention", "residual")
+"""Settings of the sequence network and its summaries."""
 
 
 class InterFormerConfig(Config):
-    """Sizes and switches of InterFormer; which of them are the paper's: docs/models/interformer.md."""
+    """Sizes and switches of InterFormer; which of them are the paper's: docs/models/interformer.md.
+
+    A setting that nothing reads, beside the others, must have its default.
+    """
 
     name: Literal["interformer"] = "interformer"
     embedding_dim: Count = 16
-    """Width d of every embedding and token; a feature's `dim` must be the same or unset."""
+    """Width of every embedding whose feature sets no `dim`; those of request and candidate must have one width d."""
     histories: tuple[str, ...] | None = None
     """Histories to read; None: all of the data."""
     fusion: Literal["masknet", "merge"] = "masknet"
@@ -63,14 +67,34 @@ class InterFormerConfig(Config):
     """Pre-norm and residual around PFFN and MHA; false: neither, as printed."""
     hidden: tuple[Count, ...] = Field(default=(256, 128), min_length=1)
     """Widths of the classifier's hidden layers."""
-    activation: Activation = "swish"
-    """Of the classifier and the networks inside an interaction."""
+    activation: Literal["relu", "prelu", "swish"] = "swish"
+    """Of the classifier and the networks inside an interaction. Not Dice: its statistics are of a whole batch, and rows
+    are worked on in chunks of like length."""
     towers: TowersConfig = SharedBottomConfig()
     """What stands between the classifier and the tasks."""
     tower_hidden: tuple[Count, ...] = ()
     """Widths of the hidden layers of each task's own tower."""
     refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
     """A module that refines the fields of request and candidate; null: none."""
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "InterFormerConfig":
+        if self.histories == ():
+            check_read(self, "histories", "fusion", "flow", *SEQUENCE)
+        if self.flow == "sole":
+            check_read(self, "flow", *SEQUENCE)
+        if self.aggregation == "mean":
+            check_read(self, "aggregation", "num_pooled", "num_recent")
+        if self.interaction == "dot":
+            check_read(self, "interaction", "cross_layers", "cross_rank", "dhen_layers")
+        if self.interaction == "dcnv2":
+            check_read(self, "interaction", "dhen_layers")
+        if self.personal == "mlp" and not self.guides_events:
+            raise ValueError(
+                f"personal 'mlp' needs a summary of the fields that reaches the events; flow is {self.flow!r}: leave "
+                "personal out, or change flow to 'both' or 'n2s'"
+            )
+        return self
 
     @property
     def guides_events(self) -> bool:

@@ -1,11 +1,11 @@
 """The backbone of InterFormer: tokens, layers of both sides and their summaries, classifier."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from hemix.batch import Inputs
@@ -14,8 +14,15 @@ from hemix.models.backbone import AttentionMap
 from hemix.models.histories import oldest_first, prefixed
 from hemix.models.interformer.config import InterFormerConfig
 from hemix.models.interformer.interaction import build_interaction
-from hemix.models.interformer.sequence import Fusion, SequenceLayer
-from hemix.models.interformer.summary import SMALL_STD, Attended, FieldSummary, Selective, build_sequence_summary
+from hemix.models.interformer.sequence import Fusion, RotaryAttention, SequenceLayer
+from hemix.models.interformer.summary import (
+    SMALL_STD,
+    Attended,
+    FieldSummary,
+    Pooling,
+    Selective,
+    build_sequence_summary,
+)
 from hemix.models.number_fields import NumberSplit, one_width
 from hemix.nn.cost import Cost, products
 from hemix.nn.fields import Fields, Layouts, State
@@ -29,11 +36,17 @@ CHUNK = 2**20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """What the layers work on: B rows, each with its own copy of the events of its request."""
+    """What the layers work on: B rows, each with its own copy of the events of its request.
+
+    Where no field guides the sequence it is worked on by itself, once per request: first rows without tokens, of B
+    requests; then rows of candidates that have heard its summaries and have no events.
+    """
 
     tokens: Float[Tensor, "B n d"]
     events: Float[Tensor, "B T d"]
     lengths: Int[Tensor, " B"]
+    heard: Float[Tensor, "B m k d"]
+    """Summaries of the sequence that are there before; the last one is for the head."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,15 +54,20 @@ class Passed:
     """Both sides behind all layers."""
 
     x: Float[Tensor, "B n d"]
+    heard: list[Float[Tensor, "B k d"]]
+    """Summaries of the sequence: of each layer whose interaction hears one, and for the head."""
     s: Float[Tensor, "B P d"] | None
-    """CLS in front of the events; None: no sequence."""
+    """CLS in front of the events; None: no sequence, or none in these rows."""
     present: Bool[Tensor, "B P"]
-    last: tuple[Float[Tensor, "B P d"], Float[Tensor, "B k d"] | None] | None
-    """The sequence and the summary that the last layer was given."""
+    last: tuple[Float[Tensor, "B P d"], Float[Tensor, "B c d"] | None] | None
+    """The sequence and the summary of the fields that the last layer was given."""
 
 
 class InterFormer(nn.Module):
-    """Backbone. CLS tokens are made of the candidate, so that events from the first layer on belong to a row."""
+    """Backbone. CLS tokens are made of the candidate, so that events from the first layer on belong to a row.
+
+    Where they are learned vectors, the sequence and its summaries belong to the request.
+    """
 
     no_decay = ("cls",)
 
@@ -62,16 +80,12 @@ class InterFormer(nn.Module):
         self._candidate = NumberSplit(inputs.candidate, layouts.candidate)
         width = one_width([self._request.vectors, self._candidate.vectors], "model.name 'interformer'")
         self.width = width
-        if width % (2 * config.num_heads):
-            raise ConfigError(
-                f"Heads of the width of a token must be even (rotary positions): it is {width}, model.num_heads "
-                f"{config.num_heads}. Choose model.embedding_dim as a multiple of {2 * config.num_heads}."
-            )
         numbers = [2 * len(side.numbers) for side in (self._request, self._candidate)]
         self.dense = SplitLinear(numbers[0], numbers[1], width) if sum(numbers) else None
         events = {name: layouts.histories[name] for name in self._names}
         self.fusion = Fusion(events, width, config) if events else None
         self._build_layers(inputs)
+        self._check_heads()
         flat = width * (config.num_summaries + self._num_events_tokens)
         self.classifier = nn.Sequential(
             MLP(flat, config.hidden, config.activation),
@@ -107,6 +121,18 @@ class InterFormer(nn.Module):
         }
         self.field_summaries = nn.ModuleList(self._field_summaries.values())
 
+    def _check_heads(self) -> None:
+        """Raises ConfigError for a width that the attention which is there cannot cut."""
+        heads, kinds = self.config.num_heads, {type(part) for part in self.modules()}
+        turned = RotaryAttention in kinds
+        if not (turned or Pooling in kinds) or self.width % ((1 + turned) * heads) == 0:
+            return
+        parts = "equal and even (rotary positions)" if turned else "equal"
+        raise ConfigError(
+            f"Heads of the width of a token must be {parts}: it is {self.width}, model.num_heads {heads}. Choose "
+            f"model.embedding_dim as a multiple of {(1 + turned) * heads}, or another model.num_heads."
+        )
+
     def _is_guide(self, layer: int) -> bool:
         """Whether the sequence reads the fields' summary in this layer: as CLS in the first one, by PFFN in all."""
         return self.config.guides_events and (layer == 0 or self.config.personal != "none")
@@ -121,23 +147,25 @@ class InterFormer(nn.Module):
             state["numbers"] = self.dense.request(request.select(self._request.numbers).values)
         if self.fusion is not None:
             lengths = [histories[f"{name}.lengths"] for name in self._names]
-            state["events"] = self.fusion([histories[f"{name}.events"] for name in self._names], lengths)
-            state["lengths"] = self.fusion.places(lengths)[1]
+            events = self.fusion([histories[f"{name}.events"] for name in self._names], lengths)
+            whole = self.fusion.places(lengths)[1]
+            if self.pools:
+                state["mean"] = _masked_mean(events, whole)
+            else:
+                state |= {"events": events, "lengths": whole}
+            if self.cls is not None:
+                state["heard"] = _in_chunks(self._heard, self._requests(state), self.config.num_summaries)
         return state
 
     def score(self, state: State, candidate: Fields, ragged: Ragged) -> Float[Tensor, "N K"]:
         rows = self._rows(state, candidate, ragged)
-        longest = rows.events.shape[1]
-        size = max(1, CHUNK // ((self.config.num_summaries + longest) * self.width))
-        if len(rows.tokens) <= size:
-            return self.classifier(self._summaries(rows))
-        order = torch.argsort(rows.lengths, stable=True)
-        chunks = []
-        for tokens, events, lengths in zip(
-            *(part.index_select(0, order).split(size) for part in (rows.tokens, rows.events, rows.lengths)), strict=True
-        ):
-            chunks.append(self._summaries(Rows(tokens=tokens, events=events[:, : int(lengths[-1])], lengths=lengths)))
-        return self.classifier(torch.cat(chunks).index_select(0, torch.argsort(order)))
+        return self.classifier(_in_chunks(self._summaries, rows, self.config.num_summaries))
+
+    def _requests(self, state: State) -> Rows:
+        """For a sequence by itself: rows without tokens."""
+        events = state["events"]
+        nothing = events[:, :0]
+        return Rows(tokens=nothing, events=events, lengths=state["lengths"], heard=nothing[:, :, None])
 
     def _rows(self, state: State, candidate: Fields, ragged: Ragged) -> Rows:
         parts = [ragged.spread(state["vectors"]), candidate.select(self._candidate.vectors.names).values]
@@ -145,40 +173,46 @@ class InterFormer(nn.Module):
             numbers = candidate.select(self._candidate.numbers).values
             parts.insert(0, self.dense.candidate(numbers, ragged.spread(state["numbers"])))
         tokens = torch.cat(parts, dim=1).unflatten(1, (-1, self.width))
-        if self.fusion is None:
-            nothing = tokens[:, :0]
-            return Rows(tokens=tokens, events=nothing, lengths=ragged.counts.new_zeros(len(tokens)))
         if self.pools:
-            mean = _masked_mean(state["events"], state["lengths"])
-            tokens = torch.cat([tokens, ragged.spread(mean)[:, None]], dim=1)
-            return Rows(tokens=tokens, events=tokens[:, :0], lengths=ragged.counts.new_zeros(len(tokens)))
-        return Rows(tokens=tokens, events=ragged.spread(state["events"]), lengths=ragged.spread(state["lengths"]))
+            tokens = torch.cat([tokens, ragged.spread(state["mean"])[:, None]], dim=1)
+        nothing = tokens[:, :0]
+        events, lengths, heard = nothing, ragged.counts.new_zeros(len(tokens)), nothing[:, :, None]
+        if self.cls is not None:
+            heard = ragged.spread(state["heard"])
+        elif self._sequences:
+            events, lengths = ragged.spread(state["events"]), ragged.spread(state["lengths"])
+        return Rows(tokens=tokens, events=events, lengths=lengths, heard=heard)
 
     def _summaries(self, rows: Rows) -> Float[Tensor, "B S"]:
         """[X_sum ; S_sum] behind the last layer, side by side."""
         passed = self._run(rows)
-        final = [self._field_summaries[self.config.num_layers](passed.x)]
-        if passed.s is not None:
-            final.append(self._sequence_summaries[-1](passed.s, passed.present, rows.lengths))
-        return torch.cat(final, dim=1).flatten(1)
+        x_sum = self._field_summaries[self.config.num_layers](passed.x)
+        return torch.cat([x_sum, *passed.heard[-1:]], dim=1).flatten(1)
+
+    def _heard(self, rows: Rows) -> Float[Tensor, "B m k d"]:
+        """All that rows of candidates hear of a sequence by itself."""
+        return torch.stack(self._run(rows).heard, dim=1)
 
     def _run(self, rows: Rows) -> Passed:
-        x, s, x_sum, last = rows.tokens, None, None, None
+        x, s, last, heard = rows.tokens, None, None, list(rows.heard.unbind(1))
         present = self._present(rows)
+        reads = bool(self._sequences) and not heard
         for layer, interaction in enumerate(self._interactions):
             x_sum = self._field_summaries[layer](x) if self._guides[layer] else None
-            if self._sequences and s is None:
+            if reads and s is None:
                 cls = x_sum if self.cls is None else self.cls.expand(len(x), -1, -1)
                 assert cls is not None
                 s = torch.cat([cls, rows.events], dim=1)
-            heard = [x]
             if s is not None and self._hears:
                 heard.append(self._sequence_summaries[layer](s, present, rows.lengths))
-            x = interaction(torch.cat(heard, dim=1))
+            if x.shape[1]:
+                x = interaction(torch.cat([x, heard[layer]], dim=1) if self._hears else x)
             if s is not None:
                 last = (s, x_sum)
                 s = self._sequences[layer](s, x_sum, present)
-        return Passed(x=x, s=s, present=present, last=last)
+        if s is not None:
+            heard.append(self._sequence_summaries[-1](s, present, rows.lengths))
+        return Passed(x=x, heard=heard, s=s, present=present, last=last)
 
     def _present(self, rows: Rows) -> Bool[Tensor, "B P"]:
         places = torch.arange(self.config.num_summaries + rows.events.shape[1], device=rows.lengths.device)
@@ -186,9 +220,11 @@ class InterFormer(nn.Module):
 
     def attention(self, state: State, candidate: Fields, ragged: Ragged) -> list[AttentionMap]:
         """Of the CLS tokens in the last layer, where the fields make them, and of the learned queries behind it."""
-        passed = self._run(self._rows(state, candidate, ragged))
-        if passed.s is None or passed.last is None:
+        if not self._sequences:
             return []
+        passed = self._run(self._requests(state) if self.cls is not None else self._rows(state, candidate, ragged))
+        assert passed.s is not None
+        assert passed.last is not None
         maps, (before, x_sum), num_cls = [], passed.last, self.config.num_summaries
         layer, summary = self._sequences[-1], self._sequence_summaries[-1]
         if layer.attention is not None and self.cls is None:
@@ -197,6 +233,8 @@ class InterFormer(nn.Module):
         if isinstance(summary, Selective | Attended) and summary.pooling is not None:
             pooling = summary.pooling
             weights, answers = pooling.weights(passed.s, passed.present), pooling(passed.s, passed.present)
+            if self.cls is not None:
+                weights, answers = ragged.spread(weights), ragged.spread(answers)
             maps += self._by_history("fixed", weights, answers, pooling.asking(), state, ragged)
         return maps
 
@@ -227,16 +265,33 @@ class InterFormer(nn.Module):
         return maps
 
     def cost(self, lengths: Mapping[str, int]) -> Cost:
-        """Fusion per request; tokens, layers of both sides, summaries and classifier per candidate."""
+        """Fusion per request, and the sequence where no field guides it; all else per candidate."""
         cost = Cost() if self.dense is None else self.dense.cost()
         places = 0
         if self.fusion is not None:
             cost += Cost(per_request=self.fusion.cost(lengths))
             places = self.config.num_summaries + self.fusion.length(lengths)
         parts = [*self._interactions, *self._field_summaries.values()]
-        alone = sum(part.cost() for part in parts)
+        alone = sum(part.cost() for part in parts) + products(self.classifier)
         along = sum(part.cost(places) for part in (*self._sequences, *self._sequence_summaries))
-        return cost + Cost(per_candidate=alone + along + products(self.classifier))
+        if self.cls is not None:
+            return cost + Cost(per_request=along, per_candidate=alone)
+        return cost + Cost(per_candidate=alone + along)
+
+
+def _in_chunks(function: Callable[[Rows], Tensor], rows: Rows, num_cls: int) -> Shaped[Tensor, "B *rest"]:
+    """``function(rows)``, for some rows of like length at a time, of which each is on its own."""
+    longest, width = rows.events.shape[1:]
+    size = max(1, CHUNK // ((num_cls + longest) * width))
+    if len(rows.tokens) <= size:
+        return function(rows)
+    order = torch.argsort(rows.lengths, stable=True)
+    parts = (part.index_select(0, order).split(size) for part in (rows.tokens, rows.events, rows.lengths, rows.heard))
+    chunks = []
+    for tokens, events, lengths, heard in zip(*parts, strict=True):
+        shorter = events[:, : int(lengths[-1])]
+        chunks.append(function(Rows(tokens=tokens, events=shorter, lengths=lengths, heard=heard)))
+    return torch.cat(chunks).index_select(0, torch.argsort(order))
 
 
 def _masked_mean(events: Float[Tensor, "R T d"], lengths: Int[Tensor, " R"]) -> Float[Tensor, "R d"]:
