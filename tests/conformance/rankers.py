@@ -88,7 +88,9 @@ CONFIGS: dict[str, ModelConfig] = {
         embedding_dim=8, top_hidden=(32,), bottom_hidden=(16,), history_pooling="target_attention"
     ),
     "bst": BST,
-    "bst, two blocks": BST.model_copy(update={"num_blocks": 2, "pooling": "mean", "position": "none"}),
+    "bst, two blocks": BST.model_copy(
+        update={"num_blocks": 2, "pooling": "mean", "concat_length": 20, "position": "none"}
+    ),
     "bst, apart": BST.model_copy(update={"num_blocks": 2, "events_see_candidate": False}),
     "din": DINConfig(embedding_dim=8, hidden=(32, 16), attention_hidden=(16,)),
     "dien": DIENConfig(embedding_dim=8, hidden_dim=12, hidden=(32, 16)),
@@ -192,6 +194,7 @@ CONFIGS: dict[str, ModelConfig] = {
     "rankmixer, experts": RANKMIXER.model_copy(
         update={
             "history_pooling": "mean",
+            "attention_hidden": (64,),
             "tokenizer": "auto_split",
             "norm_position": "pre",
             "experts": ExpertsConfig(num_experts=3),
@@ -200,9 +203,17 @@ CONFIGS: dict[str, ModelConfig] = {
     "rankmixer, refined": RANKMIXER.model_copy(update={"num_blocks": 1, "refine": DRMConfig()}),
     "hiformer": HIFORMER,
     "hiformer, mapped": HIFORMER.model_copy(
-        update={"history_pooling": "mean", "token_dim": 12, "rank": None, "norm_position": "post"}
+        update={
+            "history_pooling": "mean",
+            "attention_hidden": (64,),
+            "token_dim": 12,
+            "rank": None,
+            "norm_position": "post",
+        }
     ),
-    "hiformer, per token": HIFORMER.model_copy(update={"projection": "per_token", "output_projection": False}),
+    "hiformer, per token": HIFORMER.model_copy(
+        update={"projection": "per_token", "rank": 64, "output_projection": False}
+    ),
     "sim": SIM,
     "sim, soft": SIM.model_copy(
         update={"search": "soft", "match": None, "search_dim": 6, "short_term": "din", "hidden": (16,)}

@@ -20,15 +20,15 @@ from parity.naive_flat import deep_network, mapped
 
 F, D, N = 3, 4, 5
 LAYOUT = Layout(names=tuple(f"f{i}" for i in range(F)), widths=(D,) * F)
-SMALL: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "head_dim": 3, "dropout": 0.0}
+SMALL: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "head_dim": 3}
 CASES: dict[str, dict[str, Any]] = {
     "two layers": {},
     "three layers, one head": {"num_layers": 3, "num_heads": 1},
     "one layer, three heads": {"num_layers": 1, "num_heads": 3},
     "scaled": {"scale": True},
     "no residual": {"residual": False},
-    "plus": {"hidden": (7, 5)},
-    "plus, no batch norm": {"hidden": (7,), "batch_norm": False, "scale": True},
+    "plus": {"hidden": (7, 5), "dropout": 0.0},
+    "plus, no batch norm": {"hidden": (7,), "dropout": 0.0, "batch_norm": False, "scale": True},
 }
 
 

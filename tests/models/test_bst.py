@@ -35,7 +35,12 @@ def layers(widths: tuple[int, ...]) -> int:
 def test_parameters_are_as_many_as_the_formula_says(pooling: Pooling, rows: int, apart: bool) -> None:
     inputs = make_inputs(plain=True, num_tasks=3)
     config = BSTConfig(
-        token_dim=24, num_blocks=2, hidden=(40, 20), pooling=pooling, concat_length=7, events_see_candidate=not apart
+        token_dim=24,
+        num_blocks=2,
+        hidden=(40, 20),
+        pooling=pooling,
+        events_see_candidate=not apart,
+        concat_length=7 if pooling == "concat" else 20,
     )
     request, candidate, shared, other, width = 2 * 16, 2 * 16, 2 * 16, 2 * 16, 24
     count = count_parameters(inputs, config)

@@ -126,7 +126,7 @@ def test_parameters_are_as_many_as_the_formula_says(tasks: int) -> None:
             },
         ),
         (
-            GDCNConfig(**deep, num_layers=2, structure="cross"),
+            GDCNConfig(embedding_dim=8, num_layers=2, structure="cross"),
             {
                 "cross": 2 * (2 * width**2 + width),
                 "head": (width + 1) * tasks,

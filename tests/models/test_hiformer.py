@@ -19,12 +19,12 @@ INPUTS = make_inputs()
 SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "num_layers": 3, "rank": 5, "tower_hidden": (5,)}
 SWITCHES: dict[str, dict[str, object]] = {
     "as it is": {},
-    "mean": {"history_pooling": "mean"},
+    "mean": {"history_pooling": "mean", "attention_hidden": (64,)},
     "post norm": {"norm_position": "post"},
     "full rank": {"rank": None},
-    "per token": {"projection": "per_token"},
+    "per token": {"projection": "per_token", "rank": 64},
     "not pruned": {"prune_last": False},
-    "per token, not pruned": {"projection": "per_token", "prune_last": False},
+    "per token, not pruned": {"projection": "per_token", "rank": 64, "prune_last": False},
     "mapped": {"token_dim": 6, "num_heads": 3},
     "no output projection": {"output_projection": False},
     "one layer": {"num_layers": 1},

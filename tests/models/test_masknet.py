@@ -18,13 +18,14 @@ from parity.naive_flat import deep_network, mapped
 
 N = 7
 WIDTHS = {"same": (3, 3, 3), "different": (2, 5, 3, 1)}
-SMALL: dict[str, Any] = {"block_dim": 4, "hidden": (6, 5), "dropout": 0.0}
+SERIAL: dict[str, Any] = {"block_dim": 4, "dropout": 0.0}
+SMALL: dict[str, Any] = {**SERIAL, "hidden": (6, 5)}
 CONFIGS: dict[str, MaskNetConfig] = {
     "parallel": MaskNetConfig(**SMALL),
-    "serial": MaskNetConfig(**SMALL, structure="serial"),
+    "serial": MaskNetConfig(**SERIAL, structure="serial"),
     "parallel, one block": MaskNetConfig(**SMALL, num_blocks=1, reduction=0.5),
-    "serial, one block": MaskNetConfig(**SMALL, structure="serial", num_blocks=1),
-    "serial, narrow masks": MaskNetConfig(**SMALL, structure="serial", reduction=0.7),
+    "serial, one block": MaskNetConfig(**SERIAL, structure="serial", num_blocks=1),
+    "serial, narrow masks": MaskNetConfig(**SERIAL, structure="serial", reduction=0.7),
     "parallel, no network": MaskNetConfig(**{**SMALL, "hidden": ()}, num_blocks=2, reduction=1.5),
 }
 
@@ -189,7 +190,7 @@ def test_rows_do_not_see_each_other() -> None:
 
 def test_dropout_is_in_either_structure() -> None:
     for structure in ("serial", "parallel"):
-        config = parse_config(MaskNetConfig, {**SMALL, "structure": structure, "dropout": 0.5}, "model")
+        config = parse_config(MaskNetConfig, {**SERIAL, "structure": structure, "dropout": 0.5}, "model")
         model, x = build(config, WIDTHS["same"]), rows(1, 9).float()
         once, again = (model(stream(x, WIDTHS["same"])) for _ in range(2))
         assert not torch.equal(once, again)
@@ -214,4 +215,4 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 
 def test_a_mask_needs_a_first_layer() -> None:
     with pytest.raises(ConfigError, match=r"model.reduction.* at least 1, got 0.2 times 4"):
-        build(MaskNetConfig(**SMALL, structure="serial", reduction=0.2), WIDTHS["same"])
+        build(MaskNetConfig(**SERIAL, structure="serial", reduction=0.2), WIDTHS["same"])

@@ -21,7 +21,8 @@ from hemix.refine.drm import DRMConfig
 
 INPUTS = make_inputs()
 """5 request fields, 6 candidate fields, 7 event fields in each of two histories."""
-SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "num_tokens": 5, "token_dim": 12, "tower_hidden": (5,)}
+SIZES = {"embedding_dim": 4, "num_tokens": 5, "token_dim": 12, "tower_hidden": (5,)}
+SMALL = {**SIZES, "attention_hidden": (6,)}
 EXPERTS = RankMixerConfig(**SMALL, experts=ExpertsConfig(num_experts=3))
 
 
@@ -34,7 +35,7 @@ def layers(*widths: int) -> int:
     "change",
     [
         {},
-        {"history_pooling": "mean"},
+        {"history_pooling": "mean", "attention_hidden": (64,)},
         {"norm_position": "pre"},
         {"tokenizer": "auto_split"},
         {"experts": {"num_experts": 3}},
@@ -207,7 +208,7 @@ def test_training_brings_the_open_gates_to_the_budget(share: float) -> None:
     """From nearly all open, and though the labels are noise: the task alone would shut or open them as it pleases."""
     inputs = make_inputs(plain=True)
     experts = ExpertsConfig(num_experts=4, active_share=share)
-    config = RankMixerConfig(**SMALL, history_pooling="mean", experts=experts)
+    config = RankMixerConfig(**SIZES, history_pooling="mean", experts=experts)
     ranker = build_ranker(inputs, config, seed=0)
     objective = build_objective(LogLossConfig(), ranker)
     optimizer = torch.optim.AdamW(ranker.backbone.parameters(), lr=3e-3)

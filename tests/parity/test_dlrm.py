@@ -9,19 +9,20 @@ from hemix.models.dlrm import DLRMConfig
 from parity import naive_dlrm
 from parity.check import BATCHES, assert_parity, batch_of, perturbed
 
-SMALL = {"embedding_dim": 4, "bottom_hidden": (5,), "top_hidden": (9, 6), "attention_hidden": (6,)}
+SMALL = {"embedding_dim": 4, "bottom_hidden": (5,), "top_hidden": (9, 6)}
+POOLING = {"mean": {}, "target_attention": {"history_pooling": "target_attention", "attention_hidden": (6,)}}
 CONFIGS = {
     "products only": DLRMConfig(**SMALL, embeddings_to_top=False),
-    "attention": DLRMConfig(**SMALL, history_pooling="target_attention"),
-    "attention, products only": DLRMConfig(**SMALL, history_pooling="target_attention", embeddings_to_top=False),
+    "attention": DLRMConfig(**SMALL, **POOLING["target_attention"]),
+    "attention, products only": DLRMConfig(**SMALL, **POOLING["target_attention"], embeddings_to_top=False),
     "one history": DLRMConfig(**SMALL, histories=("global",)),
 }
 
 
-@pytest.mark.parametrize("pooling", ["mean", "target_attention"])
+@pytest.mark.parametrize("pooling", POOLING)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_batches(batch: str, pooling: str) -> None:
-    inputs, config = make_inputs(), DLRMConfig(**SMALL, history_pooling=pooling)
+    inputs, config = make_inputs(), DLRMConfig(**SMALL, **POOLING[pooling])
     ranker, rows = perturbed(inputs, config), batch_of(inputs, batch)
     assert_parity(ranker, rows, lambda parameters: naive_dlrm.score(parameters, config, inputs, rows))
 

@@ -28,11 +28,11 @@ CONFIGS: dict[str, ModelConfig] = {
 VARIANTS: dict[str, ModelConfig] = {
     "fm, one history": FMConfig(**SMALL, histories=("real_time",)),
     "deepfm, no batch norm": DeepFMConfig(**DEEP, batch_norm=False),
-    "dcn, cross": DCNConfig(**DEEP, structure="cross"),
+    "dcn, cross": DCNConfig(**SMALL, structure="cross"),
     "dcn, stacked": DCNConfig(**DEEP, structure="stacked"),
     "dcnv2, low rank": DCNv2Config(**DEEP, rank=3),
     "dcnv2, experts": DCNv2Config(**DEEP, rank=3, num_experts=2, structure="stacked"),
-    "gcn": GDCNConfig(**DEEP, structure="cross"),
+    "gcn": GDCNConfig(**SMALL, structure="cross"),
     "gdcn, stacked": GDCNConfig(**DEEP, structure="stacked", cross_bias="zeros"),
 }
 

@@ -7,24 +7,20 @@ from hemix.models.hiformer import HiFormerConfig
 from parity import naive_hiformer
 from parity.check import MARKED, assert_parity, batch_of, perturbed
 
-SMALL = {
-    "embedding_dim": 4,
-    "attention_hidden": (6,),
-    "num_layers": 2,
-    "rank": 5,
-    "ffn_expansion": 2,
-    "tower_hidden": (5, 3),
-}
+SIZES = {"embedding_dim": 4, "num_layers": 2, "ffn_expansion": 2, "tower_hidden": (5, 3)}
+SMALL = {**SIZES, "attention_hidden": (6,), "rank": 5}
+MEAN = {**SIZES, "history_pooling": "mean", "rank": 5}
+PER_TOKEN = {**SIZES, "attention_hidden": (6,), "projection": "per_token"}
 CONFIGS = {
-    "mean": HiFormerConfig(**SMALL, history_pooling="mean"),
+    "mean": HiFormerConfig(**MEAN),
     "post norm": HiFormerConfig(**SMALL, norm_position="post"),
     "full rank": HiFormerConfig(**{**SMALL, "rank": None}),
-    "per token": HiFormerConfig(**SMALL, projection="per_token"),
-    "per token, one layer": HiFormerConfig(**{**SMALL, "num_layers": 1}, projection="per_token"),
-    "per token, not pruned": HiFormerConfig(**SMALL, projection="per_token", prune_last=False),
+    "per token": HiFormerConfig(**PER_TOKEN),
+    "per token, one layer": HiFormerConfig(**{**PER_TOKEN, "num_layers": 1}),
+    "per token, not pruned": HiFormerConfig(**PER_TOKEN, prune_last=False),
     "not pruned": HiFormerConfig(**SMALL, prune_last=False),
     "mapped": HiFormerConfig(**SMALL, token_dim=6, num_heads=3),
-    "mapped, mean": HiFormerConfig(**SMALL, token_dim=6, history_pooling="mean", norm_position="post"),
+    "mapped, mean": HiFormerConfig(**MEAN, token_dim=6, norm_position="post"),
     "no output projection": HiFormerConfig(**SMALL, output_projection=False),
     "one head": HiFormerConfig(**SMALL, num_heads=1, histories=("global",)),
 }

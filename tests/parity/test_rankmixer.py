@@ -17,14 +17,16 @@ GROUPS = (
     ("real_time.gap", "real_time.action", "real_time.rating", "real_time.price", "real_time.genres"),
 )
 """Tokens of the request alone, of the candidate alone, and of both; 5 do not divide the width."""
-SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "token_dim": 12, "ffn_expansion": 2, "tower_hidden": (5, 3)}
+SIZES = {"embedding_dim": 4, "token_dim": 12, "ffn_expansion": 2, "tower_hidden": (5, 3)}
+SMALL = {**SIZES, "attention_hidden": (6,)}
+MEAN = {**SIZES, "history_pooling": "mean"}
 GROUPED = RankMixerConfig(**SMALL, token_groups=GROUPS)
 CUT = {"tokenizer": "auto_split", "num_tokens": 4}
 CONFIGS = {
-    "mean": RankMixerConfig(**SMALL, token_groups=GROUPS, history_pooling="mean"),
+    "mean": RankMixerConfig(**MEAN, token_groups=GROUPS),
     "pre norm": RankMixerConfig(**SMALL, token_groups=GROUPS, norm_position="pre"),
     "auto split": RankMixerConfig(**SMALL, **CUT),
-    "auto split, mean": RankMixerConfig(**SMALL, **CUT, history_pooling="mean"),
+    "auto split, mean": RankMixerConfig(**MEAN, **CUT),
     "auto split, more pieces than fields": RankMixerConfig(**SMALL, tokenizer="auto_split", num_tokens=31),
     "one history": RankMixerConfig(**SMALL, **CUT, histories=("real_time",)),
     "deep attention": RankMixerConfig(**{**SMALL, "attention_hidden": (6, 3)}, **CUT, num_blocks=1),

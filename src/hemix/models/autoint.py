@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from hemix.config import check_read
 from hemix.models.flat import DeepConfig, FieldModel, Width, flat
 from hemix.nn.attention import split_heads
 from hemix.nn.cost import pair_products, products
@@ -41,6 +42,12 @@ class AutoIntConfig(DeepConfig):
     """Add R e_m in every layer."""
     hidden: tuple[Width, ...] = ()
     """Widths of a deep network beside the attention, which makes it AutoInt+; empty: none."""
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "AutoIntConfig":
+        if not self.hidden:
+            check_read(self, "hidden", "dropout", "batch_norm")
+        return self
 
 
 class AutoInt(FieldModel):

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, check_read, is_none
 from hemix.errors import ConfigError
 from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.histories import comparable_histories, oldest_first, prefixed
@@ -90,6 +90,8 @@ class BSTConfig(Config):
                 f"token_dim must be a multiple of num_heads; token_dim is {self.token_dim}, num_heads is "
                 f"{self.num_heads}: change one of them"
             )
+        if self.pooling != "concat":
+            check_read(self, "pooling", "concat_length")
         return self
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from hemix.config import check_read
 from hemix.models.flat import DeepConfig, FieldModel
 from hemix.nn.deep import DeepNetwork
 from hemix.nn.fields import Fields, Layout
@@ -25,6 +26,12 @@ class CrossingConfig(DeepConfig):
     """The cross network alone, in front of the deep network, or beside it."""
     num_layers: Annotated[int, Field(ge=1)] = 3
     """Of the cross network: after l layers products of up to l + 1 fields are there."""
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "CrossingConfig":
+        if self.structure == "cross":
+            check_read(self, "structure", "hidden", "dropout", "batch_norm")
+        return self
 
 
 class CrossingModel(FieldModel):

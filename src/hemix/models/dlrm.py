@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, check_read, is_none
 from hemix.models.backbone import AttentionMap, ModelKind
 from hemix.models.number_fields import NumberSplit, one_width
 from hemix.models.pooled import HistoryPooling, PooledHistories, pooled_histories
@@ -54,6 +54,12 @@ class DLRMConfig(Config):
     """Widths of the hidden layers of each task's own tower."""
     refine: RefineConfig | None = Field(default=None, exclude_if=is_none)
     """A module that refines the fields of request and candidate; null: none."""
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "DLRMConfig":
+        if self.history_pooling == "mean":
+            check_read(self, "history_pooling", "attention_hidden")
+        return self
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
         """The histories that the model reads. Raises ConfigError for one that is missing or cannot be compared."""

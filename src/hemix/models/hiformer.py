@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, check_read, is_none
 from hemix.errors import ConfigError
 from hemix.models.backbone import AttentionMap, ModelKind, Update
 from hemix.models.pooled import HistoryPooling, PooledHistories, pooled_histories
@@ -81,6 +81,14 @@ class HiFormerConfig(Config):
                 f"token_dim must be a multiple of num_heads; token_dim is {self.token_dim}, num_heads is "
                 f"{self.num_heads}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "HiFormerConfig":
+        if self.history_pooling == "mean":
+            check_read(self, "history_pooling", "attention_hidden")
+        if self.projection == "per_token":
+            check_read(self, "projection", "rank")
         return self
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:

@@ -16,10 +16,11 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from hemix.config import check_read
 from hemix.errors import ConfigError
 from hemix.models.flat import Dropout, FieldModel, VectorsConfig, Width, flat
 from hemix.nn.deep import DeepNetwork
@@ -43,6 +44,12 @@ class MaskNetConfig(VectorsConfig):
     """Widths of the network over parallel blocks; serial blocks have none."""
     dropout: Dropout = 0.5
     """After every block and every layer of the network over them."""
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "MaskNetConfig":
+        if self.structure == "serial":
+            check_read(self, "structure", "hidden")
+        return self
 
 
 class MaskNet(FieldModel):

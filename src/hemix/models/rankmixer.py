@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hemix.batch import HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, check_read, is_none
 from hemix.models.backbone import AttentionMap, ModelKind, Update, mixer_updates
 from hemix.models.pooled import HistoryPooling, PooledHistories, pooled_histories
 from hemix.nn.cost import Cost, products
@@ -73,6 +73,12 @@ class RankMixerConfig(Config):
     @model_validator(mode="after")
     def _groups_fit(self) -> "RankMixerConfig":
         check_groups(self.token_groups, self.num_tokens, self.tokenizer)
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> "RankMixerConfig":
+        if self.history_pooling == "mean":
+            check_read(self, "history_pooling", "attention_hidden")
         return self
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:

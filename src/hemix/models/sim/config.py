@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hemix.batch import FieldSpec, HistorySpec, Inputs
-from hemix.config import Config, is_none
+from hemix.config import Config, check_read, is_none
 from hemix.errors import ConfigError, suggestion
 from hemix.models.histories import comparable_histories, find_history
 from hemix.nn.activation import Activation
@@ -68,6 +68,8 @@ class SIMConfig(Config):
                 f"match is of search 'hard', and search is 'soft'; match is {self.match!r}: leave it out, or set "
                 "search to 'hard'"
             )
+        if self.search == "hard":
+            check_read(self, "search", "search_dim")
         return self
 
     def used_histories(self, inputs: Inputs) -> tuple[HistorySpec, ...]:
