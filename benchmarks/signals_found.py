@@ -1,4 +1,6 @@
-"""Which model finds which planted signal? From the predictions of `studies/city-histories.yaml` and its cities' truth.
+"""Which model finds which planted signal? From the predictions of a study and the truth of its city.
+
+The studies are `studies/city-histories.yaml`, and `studies/city-histories-million.yaml` of the whole city alone.
 
 `found` is measured in the whole city: the logit of a model is a sum of the true parts of the utility, to which each
 model gives its own weights,
@@ -8,13 +10,13 @@ model gives its own weights,
 by least squares over all test rows; the logarithm of the position is one of the parts. A weight of 1 is the whole
 signal, of 0 nothing; that of the best guess which is possible is the share of the part's variance that can be known.
 
-`lead` is measured by switching off: the AUC of a model less that of the model without histories in the same city, and
-how much of it goes with each signal.
+`lead` is measured by switching off, if the study has cities without a signal: the AUC of a model less that of the model
+without histories in the same city, and how much of it goes with each signal.
 
 Means over seeds, intervals of a bootstrap over users and seeds. The tables go between the marks
-`<!-- table: city-histories-found -->`, `<!-- table: city-histories-leads -->` and `<!-- end -->` of a page.
-Usage: signals_found.py DIR --city CITY [--ledger FILE] [--page PAGE] [--picture FILE]
-DIR is the folder of the study, CITY that of the city called `all`.
+`<!-- table: STUDY-found -->`, `<!-- table: STUDY-leads -->` and `<!-- end -->` of a page.
+Usage: signals_found.py DIR STUDY --city CITY [--ledger FILE] [--page PAGE] [--picture FILE]
+DIR is the folder of the study, STUDY its name, CITY the folder of the whole city, which cells call `all`, or nothing.
 """
 
 import argparse
@@ -42,15 +44,18 @@ Runs = dict[str, dict[str, list[Predictions]]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument("study")
     parser.add_argument("--city", type=Path, required=True)
     parser.add_argument("--ledger", type=Path)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    runs = predictions(options.out, options.ledger or options.out / "city-histories.jsonl")
+    runs = predictions(options.out, options.ledger or options.out / f"{options.study}.jsonl")
     parts = true_parts(options.out, options.city, next(iter(runs[WHOLE].values()))[0])
     weights = {system: drawn_weights(found, parts, place) for place, (system, found) in enumerate(runs[WHOLE].items())}
-    tables = {"city-histories-found": found_table(weights), "city-histories-leads": leads_table(runs)}
+    tables = {f"{options.study}-found": found_table(weights)}
+    if runs.keys() >= set(OFF.values()):
+        tables[f"{options.study}-leads"] = leads_table(runs)
     print(*tables.values(), sep="\n")
     if options.page is not None:
         options.page.write_text(fill(options.page.read_text(), tables))
@@ -63,8 +68,8 @@ def predictions(out: Path, ledger: Path) -> Runs:
     latest = {(entry.cell, entry.seed): entry for entry in read(ledger).entries if entry.split == "test"}
     runs: Runs = defaultdict(lambda: defaultdict(list))
     for entry in latest.values():
-        system, _, city = entry.cell.rpartition("/")
-        runs[city][system].append(Predictions.load(out / "runs" / entry.run / "predictions-test.npz"))
+        system, _, city = entry.cell.partition("/")
+        runs[city or WHOLE][system].append(Predictions.load(out / "runs" / entry.run / "predictions-test.npz"))
     return runs
 
 
