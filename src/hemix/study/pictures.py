@@ -19,8 +19,9 @@ from hemix.training.config import higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
-COLOURS = ("#1f6feb", "#c2410c", "#15803d", "#7c3aed", "#b45309", "#0e7490", "#be185d", "#4b5563")
+COLOURS = ("#1f6feb", "#c2410c", "#15803d", "#7c3aed", "#ca8a04", "#0e7490", "#be185d", "#4b5563")
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.parse_math": False,
@@ -131,14 +132,20 @@ COSTS: dict[str, Callable[[Entry], float]] = {
 
 def _label_costs(panels: "Sequence[Axes]", metric: str) -> None:
     """One logarithmic axis for each of `COSTS`."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
     for panel, name in zip(panels, COSTS, strict=True):
         panel.set(xscale="log", xlabel=name, title=title_of(metric) if panel is panels[0] else "")
-        low, high = panel.get_xlim()
-        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < 300 * low else (1.0,), numticks=12))
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        _label_amounts(panel.xaxis)
+
+
+def _label_amounts(axis: "Axis") -> None:
+    """30M, 100M, 300M: matplotlib's own labels of a logarithmic axis are formulas, which `STYLE` leaves alone."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    axis.set_major_formatter(EngFormatter(sep=""))
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < 300 * low else (1.0,), numticks=12))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def costs(runs: Mapping[str, Sequence[Entry]], metric: str) -> bytes:
@@ -204,7 +211,10 @@ def over(key: str, runs: Mapping[str, Mapping[float, Sequence[Entry]]], metric: 
             panel.set_xticks(values, [f"{value:g}" for value in values])
             panel.minorticks_off()
             if panel is not panels[0]:
-                panel.set_yscale("log")
+                low, high = panel.dataLim.intervaly
+                if 0 < 4 * low < high:
+                    panel.set_yscale("log")
+                _label_amounts(panel.yaxis)
         panels[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
 
     return _png(4.4 * len(drawn) + 1.6, 3.8, len(drawn), draw)
