@@ -235,7 +235,7 @@ def auc_of_planted(inputs: Inputs, config: ModelConfig, steps: int = 150) -> flo
 LEARNERS = [name for name in CONFIGS if name in MODELS and name != "lr"]
 LEARNERS += ["bst, apart", "hstu, no bias", "dlrm, attention", "gdcn, cross", "autoint, deep", "masknet, serial"]
 """Every model but LR, which has no interaction to learn, and some in two forms."""
-QUICK = ("deepfm", "din", "dlrm", "gdcn", "hemix")
+QUICK = ("din", "gdcn", "hemix")
 """Learn it among the fast tests; the others, and other forms of these, among the slow ones."""
 
 

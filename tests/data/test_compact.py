@@ -94,9 +94,8 @@ def assert_same_contents(a: Store, b: Store) -> None:
         assert a.manifest.count(split) == b.manifest.count(split)
 
 
-@pytest.mark.parametrize(
-    ("split", "most", "num_days"), [pytest.param("time", 3, 6, marks=pytest.mark.slow), ("random", 2, 4)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("split", "most", "num_days"), [("time", 3, 6), ("random", 2, 4)])
 def test_merging_shows_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, most: int, num_days: int
 ) -> None:
@@ -123,6 +122,7 @@ def test_merging_shows_nowhere(
     assert {found[0] for found in lines} == {"table,file,row,reason"}
 
 
+@pytest.mark.slow
 def test_eight_segments_at_most(tmp_path: Path) -> None:
     for number in range(1, 11):
         write_table(tmp_path / "log.parquet", day(number, ["a", "b"], ["x"]))

@@ -161,6 +161,7 @@ def test_training_is_drawn_anew_and_evaluation_stays(store):
     assert same(whole(store, "test"), whole(again, "test"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_takes_some_of_the_drawn_items(kind, tmp_path):
     (tmp_path / "every").mkdir()
@@ -231,6 +232,7 @@ def test_nearby_is_the_smallest_cell_that_holds_enough(tmp_path):
     assert quarters.count(1) > quarters.count(2), "the other quarter is far away"
 
 
+@pytest.mark.slow
 def test_popular_places_are_drawn_as_often_as_they_were_visited(tmp_path):
     train = city(tmp_path, negatives={"kind": "popularity", "num": 1}).split("train")
     last = np.arange(train.num_requests)[-20:]
@@ -272,6 +274,7 @@ def test_scalers_see_drawn_rows(tmp_path):
     assert abs(float(values.std()) - 1) < 0.05
 
 
+@pytest.mark.slow
 def test_threads_do_not_show_in_the_manifest(tmp_path):
     write_table(tmp_path / "log.parquet", visits())
     write_table(tmp_path / "places.parquet", places())

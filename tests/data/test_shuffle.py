@@ -1,6 +1,7 @@
 """The random order that needs no memory is a permutation, the same for the same seed."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ def test_seeds_give_different_orders() -> None:
     assert len(orders) == 50
 
 
+@pytest.mark.slow
 def test_looks_random() -> None:
     """Over 2,000 seeds each of 5 things comes first about equally often (chi-squared of 4 degrees, 99.9 %: 18.5), and
     neighbours do not stay neighbours.

@@ -99,6 +99,7 @@ def test_small_chunks_change_nothing(folder: Path, tmp_path: Path, monkeypatch: 
             assert torch.equal(a.requests.histories[history].events.ids, b.requests.histories[history].events.ids)
 
 
+@pytest.mark.slow
 def test_sql_that_aggregates_gives_the_same_hash(tmp_path: Path) -> None:
     """Aggregates come in any order when there are threads; the store does not show it."""
     random = np.random.default_rng(0)

@@ -147,6 +147,7 @@ def test_scores_are_written_beside_their_rows(store: Store, tmp_path: Path, endi
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"in.{ending}", f"out.{ending}"]
 
 
+@pytest.mark.slow
 def test_many_rows_keep_their_order(tmp_path: Path) -> None:
     """More rows than one thread of the writer takes."""
     rows = [{"color": ["red", "blue"][n % 2], "click": n // 2 % 2} for n in range(40)]

@@ -151,6 +151,7 @@ def test_a_request_without_events_has_no_interest() -> None:
         assert (answers["real_time"] == 0).all()
 
 
+@pytest.mark.slow
 def test_many_candidates_of_a_long_history_fit_into_memory() -> None:
     """500 candidates by 1,000 events: what is kept for the gradients, the most of what is needed, is below 2 GB."""
     inputs = make_inputs(plain=True, num_tasks=1)

@@ -141,6 +141,7 @@ def test_gradients_of_a_batch_are_sparse_and_of_tables_dense() -> None:
         assert (gradient.to_dense()[0] == 0).all()
 
 
+@pytest.mark.slow
 def test_it_pulls_values_of_a_field_together() -> None:
     """Alignment alone: after some steps values of a field are closer to each other than before."""
     objective, ranker = objective_and_ranker(FMConfig(embedding_dim=8), alpha=0.0, beta=100.0)

@@ -172,6 +172,7 @@ def test_the_network_has_as_many_parameters_as_the_formula_says() -> None:
     assert sum(parameter.numel() for parameter in objective.parameters()) == 2 * per_history
 
 
+@pytest.mark.slow
 def test_it_learns_what_comes_next() -> None:
     """Items in a cycle: after some steps the next event is told from others, which a state without order cannot."""
     inputs = make_inputs(plain=True, num_tasks=1)

@@ -88,7 +88,7 @@ def test_seeds(store_path: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize("tables", ["rowwise_adagrad", "adam"])
+@pytest.mark.parametrize("tables", ["rowwise_adagrad", pytest.param("adam", marks=pytest.mark.slow)])
 def test_interrupted_and_resumed_equals_uninterrupted(
     store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tables: str
 ) -> None:

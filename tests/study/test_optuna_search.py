@@ -231,6 +231,7 @@ HEADS: dict[str, Any] = {
 HIFORMER: dict[str, Any] = {"set": {"model": {"name": "hiformer", "embedding_dim": 4, "num_heads": 1, "num_layers": 1}}}
 
 
+@pytest.mark.slow
 def test_settings_that_no_model_can_have_are_proposed_again_and_the_report_finds_the_same(
     tmp_path: Path, store: str, in_process: None
 ) -> None:

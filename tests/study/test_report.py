@@ -218,6 +218,7 @@ def test_tables_in_a_page_are_escaped() -> None:
     assert found.endswith("<p>Line.</p>")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_metrics_of_several_labels(tmp_path: Path) -> None:
     """Differences in a label are those of `compare` in that label; what cannot be compared stays in the first table."""

@@ -190,6 +190,7 @@ def test_settings_that_cannot_be_taken(
         tiny(tmp_path, search=search, cells=cells, baselines=[])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_trial_that_diverges_is_a_finding(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from hemix.run import training

@@ -10,7 +10,7 @@ from hemix.run import train
 from hemix.world.experiment_files import MODELS
 
 
-@pytest.mark.parametrize("file", ["experiment.yaml", "experiment-ceiling.yaml"])
+@pytest.mark.parametrize("file", ["experiment.yaml", pytest.param("experiment-ceiling.yaml", marks=pytest.mark.slow)])
 def test_prepare_and_train(folder, tmp_path, file):
     experiment = load_experiment(folder / file, ["train.max_steps=3", "train.batch_size=256"])
     store = prepare(experiment.data, tmp_path / "store", root=folder)

@@ -108,7 +108,7 @@ def call(*words: object) -> str:
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=() if case in ("criteo", "amazon-electronics") else pytest.mark.slow) for case in FILES],
+    [pytest.param(case, marks=() if case == "amazon-electronics" else pytest.mark.slow) for case in FILES],
 )
 def test_from_the_published_file_to_a_model(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the real data only the row counts and the checksums are another's."""

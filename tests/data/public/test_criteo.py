@@ -37,6 +37,7 @@ def test_rows_numbers_and_categories(tmp_path):
     assert rows[2] == (2, 0, None, -3, *[23_159_456] * 11, "68fd1e64", *[None] * 24, "e5ba7672")
 
 
+@pytest.mark.slow
 def test_rows_keep_the_order_of_the_file(tmp_path):
     """More rows than DuckDB reads or writes at once."""
     num_rows = 150_000
